@@ -1,5 +1,6 @@
 """Geometry: moving images and their annotations from one coordinate frame to another."""
 
+from detkit.geometry.camera_frames import camera_turn, moved_cameras
 from detkit.geometry.placement import IMAGENET_MEAN_COLOR, Placement
 from detkit.geometry.rectangles import Matrix, Rectangle, Size
 from detkit.geometry.resampling import resample
@@ -13,8 +14,10 @@ __all__ = [
     "Rectangle",
     "RowPlacements",
     "Size",
+    "camera_turn",
     "move_boxes",
     "move_points",
+    "moved_cameras",
     "resample",
     "rows_alike",
 ]

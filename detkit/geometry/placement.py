@@ -17,6 +17,7 @@ from torch import Tensor
 
 from detkit.geometry.arrays import Array, reverse_last, stack_last
 from detkit.geometry.axis_map import AxisMap
+from detkit.geometry.camera_frames import moved_cameras
 from detkit.geometry.pasting import Paste, flip, whole_flips
 from detkit.geometry.rectangles import (
     Matrix,
@@ -218,12 +219,8 @@ class Placement:
         return np.where(visible, label_map[..., rows, columns], np.asarray(ignore, label_map.dtype))
 
     def camera(self, camera: Array) -> Array:
-        """The intrinsic matrix `camera` ``(..., 3, 3)`` of the given frame, for the new one: ``A K``."""
-        affine = np.array([*self.matrix, (0.0, 0.0, 1.0)])
-        if isinstance(camera, Tensor):
-            return torch.from_numpy(affine).to(camera) @ camera
-        moved: np.ndarray = (affine @ camera).astype(camera.dtype)
-        return moved
+        """The intrinsic matrix `camera` ``(..., 3, 3)`` for the new frame; see `geometry.camera_frames`."""
+        return moved_cameras(camera.reshape(-1, 3, 3), [self.matrix]).reshape(camera.shape)
 
     def clip(self, boxes: Array) -> Array:
         """`boxes` ``(..., 4)`` of the new frame, clipped to it."""

@@ -51,8 +51,7 @@ class Fields:
         """The number of objects, and the name of the field that it comes from."""
         for name, kind in self.kinds().items():
             if kind.per_object and (value := getattr(self, name)) is not None:
-                shape = getattr(value, "shape", None)
-                return (shape[0] if shape else 0), name
+                return kind.count(value), name
         return 0, "objects"
 
     def to(self, device: torch.device | str) -> Self:

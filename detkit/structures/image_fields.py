@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.geometry import Placement, RowPlacements, Size
+from detkit.geometry import Placement, RowPlacements, Size, moved_cameras
 from detkit.structures.batch_moving import can_join, moved_rows, moves_as
 from detkit.structures.device_transfer import stacked_on
 from detkit.structures.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tensor
@@ -151,7 +151,11 @@ class PixelWeights(LabelMap):
 
 @dataclass(frozen=True)
 class Camera(Kind):
-    """``(3, 3)`` float32, the intrinsic matrix from camera coordinates to homogeneous pixels."""
+    """``(3, 3)`` float32, the intrinsic matrix from camera coordinates to homogeneous pixels.
+
+    Where an image is mirrored or turned, so is the camera frame, and focal lengths stay positive; see
+    `geometry.camera_frames`.
+    """
 
     mixes = frozenset({"pasted"})
 
@@ -160,6 +164,13 @@ class Camera(Kind):
 
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
         return placement.camera(value)
+
+    def batch_to_network(
+        self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str
+    ) -> Sequence[Tensor]:
+        if not (moves_as(self, Camera) and can_join(values)):
+            return super().batch_to_network(values, placements, device)
+        return list(moved_cameras(stacked_on(values, device), [one.matrix for one in placements]))
 
     def join(self, name: str, values: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
         """The camera of the image that objects of others were pasted on."""

@@ -44,6 +44,11 @@ class Kind:
             counted: the field that the number comes from.
         """
 
+    def count(self, value: Any) -> int:
+        """The number of objects that a `value` per object is of."""
+        shape = getattr(value, "shape", None)
+        return shape[0] if shape else 0
+
     def image_size(self, value: Any) -> Size | None:
         """The (height, width) that `value` requires of the image; None: any."""
         return None

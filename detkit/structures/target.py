@@ -24,6 +24,8 @@ from detkit.structures.image_fields import (
     PixelWeights,
     RegionBoxes,
 )
+from detkit.structures.meshes import Meshes, PointClouds
+from detkit.structures.meshes.mesh_fields import ObjectMeshes, ObjectPoints
 from detkit.structures.object_fields import Areas, Boxes, Keypoints, Masks, Rows
 
 
@@ -46,8 +48,12 @@ class Target(Fields):
         panoptic_map: ``(H, W)`` int32, the class and the instance of each pixel, ``label * 65536 + instance``, -1 where
             nothing is annotated. Stuff has the instance 0, and so have the crowds of things.
         pixel_weights: ``(H, W)`` float32 at the size of the image, factors of the losses of its pixels.
-        camera: ``(3, 3)`` float32, the intrinsic matrix, in pixels.
+        camera: ``(3, 3)`` float32, the intrinsic matrix, in pixels: a point ``x`` is seen at ``(K x)[:2] / x[2]``.
         proposals: ``(P, 4)`` float32, regions that may be objects, best first.
+        meshes: of N objects, float32, in the camera frame: x right, y down, z away from the camera, in the units of the
+            data set. Faces are counterclockwise, seen from outside.
+        voxels: the centers of the occupied cells of N objects, float32, in the camera frame, where meshes are not
+            closed.
 
     Raises:
         TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
@@ -67,6 +73,8 @@ class Target(Fields):
     pixel_weights: Annotated[Tensor | None, PixelWeights()] = None
     camera: Annotated[Tensor | None, Camera()] = None
     proposals: Annotated[Tensor | None, RegionBoxes()] = None
+    meshes: Annotated[Meshes | None, ObjectMeshes()] = None
+    voxels: Annotated[PointClouds | None, ObjectPoints()] = None
 
     @classmethod
     def empty(cls, image_id: Any = None, image_label: int | None = None) -> Target:

@@ -1,13 +1,16 @@
 """Placements against float64 arithmetic, pixel by pixel brute force, and OpenCV."""
 
+import secrets
+
 import cv2
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detkit.geometry import Placement
+from detkit.geometry import Placement, camera_turn
 
 SIZE = (30, 40)  # of the given frame
 
@@ -303,12 +306,38 @@ class TestWindow:
 class TestCamera:
     @each
     def test_points_in_space_come_where_their_pixels_do(self, name: str):
+        """They turn, or are mirrored, with the image."""
         placement = PLACEMENTS[name]
         camera = np.array([[50.0, 0.2, 20], [0, 48, 15], [0, 0, 1]])
         space = np.random.default_rng(0).uniform((-1, -1, 2), (1, 1, 6), (30, 3))
-        pixels, moved = space @ camera.T, space @ placement.camera(camera).T
+        turned = np.column_stack([space[:, :2] @ camera_turn(placement.matrix).T, space[:, 2]])
+        pixels, moved = space @ camera.T, turned @ placement.camera(camera).T
         expected = placement.points(pixels[:, :2] / pixels[:, 2:])
         assert np.allclose(moved[:, :2] / moved[:, 2:], expected, atol=1e-9)
         tensor = placement.camera(torch.from_numpy(camera).float())
         assert tensor.dtype == torch.float32
         assert torch.allclose(tensor, torch.from_numpy(placement.camera(camera)).float(), atol=1e-4)
+
+    @each
+    def test_focal_lengths_stay_positive(self, name: str):
+        moved = PLACEMENTS[name].camera(np.array([[50.0, 0, 20], [0, 50, 15], [0, 0, 1]]))
+        assert moved[0, 0] > 0
+        assert moved[1, 1] > 0
+        assert abs(moved[1, 0]) < 1e-12
+        assert moved[2].tolist() == [0, 0, 1]
+
+    @pytest.mark.parametrize("seed", [0, 1, 2, pytest.param(secrets.randbits(32), id="fresh")])
+    def test_the_turn_is_that_of_the_rq_decomposition(self, seed: int):
+        matrix = np.random.default_rng(seed).normal(size=(2, 3))
+        triangular, orthogonal = scipy.linalg.rq(matrix[:, :2])
+        expected = np.sign(np.diag(triangular))[:, None] * orthogonal
+        assert np.allclose(camera_turn(tuple(map(tuple, matrix.tolist()))), expected, atol=1e-9)
+
+    def test_flips_and_quarter_turns_are_exact(self):
+        for name, turn in {
+            "resize": [[1, 0], [0, 1]], "mirror": [[-1, 0], [0, 1]], "mirrored part": [[-1, 0], [0, -1]],
+            "transposed": [[0, 1], [1, 0]],
+        }.items():  # fmt: skip
+            assert camera_turn(PLACEMENTS[name].matrix).tolist() == turn, name
+        camera = np.array([[50.0, 0, 13], [0, 48, 15], [0, 0, 1]])
+        assert PLACEMENTS["mirror"].camera(camera).tolist() == [[50, 0, 40 - 13], [0, 48, 15], [0, 0, 1]]

@@ -17,7 +17,7 @@ from detkit.preprocess import (
     Stretch,
     takes_batches,
 )
-from detkit.structures import Target
+from detkit.structures import Meshes, PointClouds, Target
 
 
 class Halves(Preprocess):
@@ -93,11 +93,18 @@ def _targets(sizes, seed=0, crowds=True):
                 area=torch.rand(count, generator=generator),
                 image_id=index,
                 label_map=torch.zeros(height, width, dtype=torch.uint8),
-                camera=torch.eye(3) if crowds else None,
+                camera=torch.rand(3, 3, generator=generator),
                 proposals=torch.rand(index, 4, generator=generator) * 20,
+                meshes=_meshes(count, generator),
+                voxels=PointClouds([torch.rand(row, 3, generator=generator) for row in range(count)]),
             )
         )
     return [*targets[:-1], Target(image_id="not annotated")]
+
+
+def _meshes(count, generator):
+    vertices = [torch.rand(3 + row, 3, generator=generator) for row in range(count)]
+    return Meshes(vertices, [torch.randint(0, 3, (row, 3), generator=generator) for row in range(count)])
 
 
 def _assert_equal(one, other):
@@ -109,6 +116,14 @@ def _assert_equal(one, other):
             assert torch.equal(value, expected), name
         elif isinstance(expected, RunLengths):
             assert torch.equal(rle_to_masks(value), rle_to_masks(expected))
+        elif isinstance(expected, Meshes):
+            assert torch.equal(value.vertices, expected.vertices)
+            assert torch.equal(value.faces, expected.faces)
+            assert torch.equal(value.topology.vertex_counts, expected.topology.vertex_counts)
+            assert torch.equal(value.topology.face_counts, expected.topology.face_counts)
+        elif isinstance(expected, PointClouds):
+            assert torch.equal(value.points, expected.points)
+            assert torch.equal(value.counts, expected.counts)
         else:
             assert value is expected or value == expected, name
 
@@ -156,7 +171,7 @@ def test_targets_of_a_batch_equal_single_ones(preprocess, seed):
 
 @pytest.mark.parametrize("preprocess", SIBLINGS[:7], ids=lambda one: type(one).__name__)
 def test_operations_do_not_grow_with_the_images(preprocess):
-    """Crowds are left out, which are selected before a target moves, and cameras, of which each moves alone."""
+    """Crowds are left out, which are selected before a target moves."""
     counts = []
     for images in (4, 8):
         sizes = [(20, 30)] * images

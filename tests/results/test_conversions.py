@@ -1,6 +1,7 @@
 """Predictions as those of other packages, and as pictures."""
 
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,7 +13,8 @@ from pycocotools import mask as coco_mask
 from detkit.errors import InputError
 from detkit.ops import masks_to_rle
 from detkit.results import pictures
-from detkit.structures import Category, Classification, Detections, ImageSource
+from detkit.structures import Category, Classification, Detections, ImageSource, Meshes
+from detkit.structures.meshes import icosphere
 from detkit.visualization import draw_classes, draw_detections
 
 CATEGORIES = [Category(5, "RBC", keypoints=("top", "bottom")), Category(9, "WBC")]
@@ -49,6 +51,18 @@ class TestCoco:
         assert {entry["image_id"] for entry in named.to_coco()} == {str(tmp_path / "a.png")}
         with pytest.raises(InputError, match="to_coco needs the image_id"):
             detections.to_coco()
+
+
+def test_meshes_and_voxels_change_no_format(detections):
+    """None of these has shapes, except arrays, which have voxels."""
+    shaped = replace(detections, voxels=torch.rand(3, 4, 5, 5), meshes=Meshes.cat([icosphere()] * 3))
+    assert shaped.to_coco(1) == detections.to_coco(1)
+    assert shaped.to_numpy().keys() == detections.to_numpy().keys() | {"voxels"}
+    assert np.array_equal(shaped.plot(), detections.plot())
+    if find_spec("pandas"):
+        assert shaped.to_pandas().equals(detections.to_pandas())
+    if find_spec("supervision"):
+        assert shaped.to_supervision() == detections.to_supervision()
 
 
 class TestPandas:

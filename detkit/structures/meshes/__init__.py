@@ -1,4 +1,4 @@
-"""Triangle meshes of several objects, packed: `Meshes`, its `Topology`, spheres and subdivision.
+"""Triangle meshes of several objects, packed: `Meshes`, its `Topology`, spheres and subdivision; points: `PointClouds`.
 
 Conventions are PyTorch3D's: the faces of packed meshes name packed vertices, a normal is a unit vector by the
 right-hand rule, and edge i of a face lies opposite its corner i.
@@ -6,7 +6,8 @@ right-hand rule, and edge i of a face lies opposite its corner i.
 
 from detkit.structures.meshes.icosphere import icosphere
 from detkit.structures.meshes.meshes import Meshes
+from detkit.structures.meshes.point_clouds import PointClouds
 from detkit.structures.meshes.subdivision import subdivided
 from detkit.structures.meshes.topology import Topology
 
-__all__ = ["Meshes", "Topology", "icosphere", "subdivided"]
+__all__ = ["Meshes", "PointClouds", "Topology", "icosphere", "subdivided"]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.structures.meshes.topology import Topology, starts
+from detkit.structures.meshes.object_rows import first_row
+from detkit.structures.meshes.topology import Topology
 
 
 def check_lists(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> None:
@@ -49,21 +50,14 @@ def check_values(vertices: Tensor, topology: Topology, local_faces: Tensor) -> N
     if not bool(wrong_vertices.any() | wrong_faces.any()):
         return
     if bool(wrong_vertices.any()):
-        number, row = _first(wrong_vertices, topology.vertex_counts)
+        number, row = first_row(wrong_vertices, topology.vertex_counts)
         raise InputError(f"mesh {number}: vertex {row} has a coordinate that is NaN or infinite; remove it")
-    number, row = _first(wrong_faces, topology.face_counts)
+    number, row = first_row(wrong_faces, topology.face_counts)
     face = local_faces[wrong_faces][0].tolist()
     count = int(topology.vertex_counts[number])
     raise InputError(
         f"mesh {number}: face {row} names the vertices {face}, and the mesh has {count}; count them from 0 per object"
     )
-
-
-def _first(wrong: Tensor, counts: Tensor) -> tuple[int, int]:
-    """The object of the first row that is wrong, and the row's number within it."""
-    row = int(wrong.nonzero()[0])
-    number = int(torch.searchsorted(counts.cumsum(0), row, right=True))
-    return number, row - int(starts(counts)[number])
 
 
 def _described(value: Tensor) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,8 @@ from detkit.errors import InputError
 from detkit.structures.device_transfer import to_device
 from detkit.structures.meshes import surfaces
 from detkit.structures.meshes.mesh_checks import check_lists, check_values
-from detkit.structures.meshes.topology import Topology, owners, starts
+from detkit.structures.meshes.object_rows import ObjectIndex, chosen_objects, chosen_rows, owners, part_bounds, starts
+from detkit.structures.meshes.topology import Topology
 
 
 class Meshes:
@@ -64,14 +66,12 @@ class Meshes:
         if len(kinds) > 1:
             listed = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
             raise InputError(f"meshes of {listed} cannot be concatenated; bring them to one dtype and device with `to`")
-        shift, faces = 0, []
-        for part in parts:
-            faces.append(part.faces + shift)
-            shift += len(part.vertices)
         vertex_counts = torch.cat([part.topology.vertex_counts for part in parts])
         face_counts = torch.cat([part.topology.face_counts for part in parts])
-        vertices = torch.cat([part.vertices for part in parts])
-        return cls.of(vertices, Topology(torch.cat(faces), vertex_counts, face_counts))
+        vertices, faces = torch.cat([part.vertices for part in parts]), torch.cat([part.faces for part in parts])
+        firsts = starts(torch.tensor([len(part.vertices) for part in parts]))
+        shifts = to_device(firsts[owners(torch.tensor([len(part.faces) for part in parts]))], faces.device)
+        return cls.of(vertices, Topology(faces + shifts[:, None], vertex_counts, face_counts))
 
     @property
     def faces(self) -> Tensor:
@@ -86,7 +86,7 @@ class Meshes:
     def __len__(self) -> int:
         return len(self.topology.vertex_counts)
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Meshes:
+    def __getitem__(self, index: ObjectIndex) -> Meshes:
         """The chosen objects: by number, slice, ``(M,)`` mask or numbers; one number gives meshes of one object.
 
         An index on a GPU is fetched from it.
@@ -94,15 +94,25 @@ class Meshes:
         Raises:
             IndexError: there is no such object, or a mask has another length.
         """
-        objects = self._chosen(index)
+        objects = chosen_objects(index, len(self))
         vertex_counts, face_counts = self.topology.vertex_counts, self.topology.face_counts
-        vertex_rows = _rows(starts(vertex_counts)[objects], vertex_counts[objects])
-        face_rows = _rows(starts(face_counts)[objects], face_counts[objects])
         moved = starts(vertex_counts[objects]) - starts(vertex_counts)[objects]
         shifts = to_device(moved[owners(face_counts[objects])], self.faces.device)
-        faces = self.faces[to_device(face_rows, self.faces.device)] + shifts[:, None]
-        vertices = self.vertices[to_device(vertex_rows, self.vertices.device)]
+        faces = chosen_rows(self.faces, face_counts, objects) + shifts[:, None]
+        vertices = chosen_rows(self.vertices, vertex_counts, objects)
         return Meshes.of(vertices, Topology(faces, vertex_counts[objects], face_counts[objects]))
+
+    def split(self, counts: Sequence[int]) -> list[Meshes]:
+        """Consecutive parts with so many objects each, such as those of the images of a batch; their vertices are
+        views."""
+        topology, parts = self.topology, list(counts)
+        at_vertex, at_face = (part_bounds(own, parts) for own in (topology.vertex_counts, topology.face_counts))
+        shifts = to_device(torch.from_numpy(np.repeat(at_vertex[:-1], np.diff(at_face))), self.faces.device)
+        faces = torch.split(self.faces - shifts[:, None], np.diff(at_face).tolist())
+        vertices = torch.split(self.vertices, np.diff(at_vertex).tolist())
+        sizes = (torch.split(own, parts) for own in (topology.vertex_counts, topology.face_counts))
+        of_parts = zip(vertices, faces, *sizes, strict=True)
+        return [Meshes.of(points, Topology(triangles, *own)) for points, triangles, *own in of_parts]
 
     def vertices_list(self) -> list[Tensor]:
         """Per object ``(V, 3)``, views of the packed vertices."""
@@ -158,20 +168,3 @@ class Meshes:
     def __repr__(self) -> str:
         """The number of objects and what they have, such as ``Meshes(2 objects, 50 vertices, 96 faces)``."""
         return f"Meshes({len(self)} objects, {len(self.vertices)} vertices, {len(self.faces)} faces)"
-
-    def _chosen(self, index: int | slice | Sequence[int] | Tensor) -> Tensor:
-        """The numbers of the chosen objects, on the CPU."""
-        numbers = torch.arange(len(self))
-        if isinstance(index, slice):
-            return torch.tensor(range(len(self))[index], dtype=torch.int64)
-        if isinstance(index, Tensor):
-            return numbers[index.cpu()].reshape(-1)
-        if isinstance(index, Sequence):  # of no member it has no dtype
-            return numbers[torch.tensor(index)] if index else numbers[:0]
-        return numbers[index].reshape(1)
-
-
-def _rows(firsts: Tensor, counts: Tensor) -> Tensor:
-    """The rows of groups that begin at `firsts`, one group after the other."""
-    members = owners(counts)
-    return (firsts - starts(counts))[members] + torch.arange(len(members))

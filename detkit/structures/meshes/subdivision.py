@@ -6,7 +6,8 @@ import torch
 
 from detkit.structures.device_transfer import to_device
 from detkit.structures.meshes.meshes import Meshes
-from detkit.structures.meshes.topology import Topology, starts
+from detkit.structures.meshes.object_rows import starts
+from detkit.structures.meshes.topology import Topology
 
 
 def subdivided(meshes: Meshes) -> Meshes:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.structures.device_transfer import to_device
+from detkit.structures.meshes.object_rows import owners, starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +90,3 @@ class Topology:
         count = max(int(self.vertex_counts.sum()), 1)
         keys, places = torch.unique(corners.amin(dim=1) * count + corners.amax(dim=1), return_inverse=True)
         return torch.stack([keys // count, keys % count], dim=1), places.view(-1, 3)
-
-
-def starts(counts: Tensor) -> Tensor:
-    """``(M,)``, where each of the groups of these sizes begins when they lie one after the other."""
-    return counts.cumsum(0) - counts
-
-
-def owners(counts: Tensor) -> Tensor:
-    """The group of each member of groups of these sizes: ``[2, 0, 1]`` gives ``[0, 0, 2]``."""
-    return torch.repeat_interleave(torch.arange(len(counts)), counts)

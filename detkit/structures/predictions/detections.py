@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from detkit.ops import RunLengths, rle_to_masks
+from detkit.structures.meshes import Meshes
+from detkit.structures.meshes.mesh_fields import FrustumVoxels, ObjectMeshes
 from detkit.structures.object_fields import Boxes, Keypoints, Masks, Rows
 from detkit.structures.predictions.image_source import ImageSource, OfImage
 from detkit.structures.predictions.prediction import conversions
@@ -65,6 +67,18 @@ class DetectedObject:
         keypoints = self._detections.keypoints
         return None if keypoints is None else keypoints[self._row]
 
+    @property
+    def voxels(self) -> Tensor | None:
+        """``(D, H, W)`` float32, see `Detections`; None without voxels."""
+        voxels = self._detections.voxels
+        return None if voxels is None else voxels[self._row]
+
+    @property
+    def mesh(self) -> Meshes | None:
+        """`Meshes` of this object alone, see `Detections`; None without meshes."""
+        meshes = self._detections.meshes
+        return None if meshes is None else meshes[self._row]
+
     def __repr__(self) -> str:
         """Class, score and box, such as ``RBC 0.98 at (10, 20, 60, 75)``."""
         corners = ", ".join(f"{value:.0f}" for value in self.box.tolist())
@@ -81,6 +95,10 @@ class Detections(ScoredPrediction):
         labels: ``(N,)`` int64 in ``0..K-1``.
         masks: ``(N, H, W)`` bool at the size of the image, or the same as `detkit.ops.RunLengths`.
         keypoints: ``(N, J, 3)`` float32, ``x y score``.
+        voxels: ``(N, D, H, W)`` float32, the probability that a cell of the frustum of the object's box is occupied;
+            near cells first, then from top to bottom and from left to right.
+        meshes: of N objects, float32, in the camera frame (x right, y down, z away from the camera). An image does not
+            tell distances: the unit is the distance z of the object's center.
         source: the image and the categories, which `predict` adds.
 
     Raises:
@@ -92,6 +110,8 @@ class Detections(ScoredPrediction):
     labels: Annotated[Tensor, Rows(torch.int64)]
     masks: Annotated[Tensor | RunLengths | None, Masks()] = None
     keypoints: Annotated[Tensor | None, Keypoints()] = None
+    voxels: Annotated[Tensor | None, FrustumVoxels()] = None
+    meshes: Annotated[Meshes | None, ObjectMeshes()] = None
     source: Annotated[ImageSource | None, OfImage()] = field(default=None, kw_only=True)
 
     @classmethod
@@ -123,6 +143,8 @@ class Detections(ScoredPrediction):
 
     def to_coco(self, image_id: Any = None) -> list[dict[str, Any]]:
         """The detections in COCO's results format, ready for JSON: boxes as ``x y width height``, masks as run lengths.
+
+        The format has no voxels and meshes: `detkit.mesh_files` writes these.
 
         Args:
             image_id: of the image in the annotations; None: the path or URL that `predict` was given.

@@ -87,7 +87,8 @@ class Prediction(Fields):
         return pixels
 
     def to_numpy(self) -> dict[str, np.ndarray]:
-        """The fields as arrays, by name; masks are bool ``(N, H, W)``. Fields that are None are left out."""
+        """The fields as arrays, by name; masks are bool ``(N, H, W)``. Fields that are None are left out,
+        and so are meshes, whose arrays are those of ``meshes.vertices_list()`` and ``meshes.faces_list()``."""
         values = {name: getattr(self, name) for name in self.kinds()}
         return {
             name: (rle_to_masks(value) if isinstance(value, RunLengths) else value.detach().cpu()).numpy()

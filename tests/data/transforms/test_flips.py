@@ -10,7 +10,7 @@ from detkit.data.transforms.transform_target import place_target
 from detkit.geometry import Placement
 from detkit.images import to_tensor
 from detkit.ops import masks_to_rle
-from detkit.structures import Target
+from detkit.structures import Meshes, PointClouds, Target
 
 SIZE = (30, 41)
 FLIPS = pytest.mark.parametrize("flips", [(False, False), (True, False), (False, True), (True, True)])
@@ -41,6 +41,8 @@ def _target(seed, out_of_frame=False, small=False, runs=False, crowds=True):
         panoptic_map=torch.randint(-1, 2**22, SIZE, generator=generator, dtype=torch.int32),
         camera=torch.rand(3, 3, generator=generator),
         proposals=boxes + 3,
+        meshes=Meshes([torch.rand(4, 3, generator=generator)] * 5, [torch.tensor([[0, 1, 2], [1, 2, 3]])] * 5),
+        voxels=PointClouds([torch.rand(count, 3, generator=generator) for count in range(5)]),
     )
 
 
@@ -50,6 +52,12 @@ def _equal(one, other):
         if isinstance(expected, torch.Tensor):
             assert value.dtype == expected.dtype, name
             assert torch.equal(value, expected), name
+        elif isinstance(expected, Meshes):
+            assert torch.equal(value.vertices, expected.vertices)
+            assert torch.equal(value.faces, expected.faces)
+        elif isinstance(expected, PointClouds):
+            assert torch.equal(value.points, expected.points)
+            assert torch.equal(value.counts, expected.counts)
         elif name == "masks" and expected is not None:
             assert value.to_coco() == expected.to_coco()
         else:

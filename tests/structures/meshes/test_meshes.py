@@ -68,6 +68,16 @@ def test_an_index_out_of_range_is_an_error():
     assert len(list(meshes)) == 4  # iteration ends
 
 
+@pytest.mark.parametrize("counts", [(4,), (1, 3), (0, 2, 0, 2, 0), (1, 1, 1, 1), (0, 0, 4)])
+def test_parts_are_the_objects_of_the_images_of_a_batch(counts):
+    vertices, faces = _random(5)
+    parts = Meshes(vertices, faces).split(counts)
+    starts = np.cumsum([0, *counts])
+    for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True):
+        _same(part, vertices[start:end], faces[start:end])
+    _same(Meshes.cat(parts), vertices, faces)
+
+
 def test_concatenation_keeps_objects():
     first, second = _random(0), _random(1, ((5, 6), (3, 1)))
     joined = Meshes.cat([Meshes(*first), Meshes([], []).to(dtype=torch.float64), Meshes(*second)])
