@@ -4,13 +4,16 @@ The objects of a batch follow one another; `vertex_counts` and `face_counts` tel
 """
 
 from detkit.ops.meshes.cubify import PackedMeshes, cubify
-from detkit.ops.meshes.graph_conv import GraphConv, mesh_edges
+from detkit.ops.meshes.graph_conv import GraphConv
+from detkit.ops.meshes.mesh_edges import FaceEdges, edges_of_faces, mesh_edges
 from detkit.ops.meshes.mesh_losses import chamfer_and_normal_losses, edge_length_loss
 from detkit.ops.meshes.nearest_neighbors import NearestNeighbors, nearest_neighbors
 from detkit.ops.meshes.sample_points import SurfacePoints, sample_points
+from detkit.ops.meshes.surfaces import face_areas, face_normals, vertex_normals
 from detkit.ops.meshes.vert_align import vert_align
 
 __all__ = [
+    "FaceEdges",
     "GraphConv",
     "NearestNeighbors",
     "PackedMeshes",
@@ -18,8 +21,12 @@ __all__ = [
     "chamfer_and_normal_losses",
     "cubify",
     "edge_length_loss",
+    "edges_of_faces",
+    "face_areas",
+    "face_normals",
     "mesh_edges",
     "nearest_neighbors",
     "sample_points",
     "vert_align",
+    "vertex_normals",
 ]

@@ -8,24 +8,6 @@ from torch import Tensor, nn
 from detkit.ops.checks import check_same_device, check_shape, geometry_dtype
 
 
-def mesh_edges(faces: Tensor) -> Tensor:
-    """The undirected edges of triangles, each once.
-
-    Args:
-        faces: rows of vertices ``(F, 3)`` int64; of several objects together, if they are packed.
-
-    Returns:
-        ``(E, 2)`` int64, the smaller vertex first, ordered by it, then by the other.
-
-    Raises:
-        InputError: shape does not fit.
-    """
-    check_shape("faces", faces, ("F", 3))
-    sides = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(dim=1).values
-    edges: Tensor = torch.unique(sides, dim=0) if len(sides) else sides
-    return edges
-
-
 class GraphConv(nn.Module):
     """``w0 x + sum of w1 u over the neighbors u``: a vertex and its neighbors in the mesh.
 

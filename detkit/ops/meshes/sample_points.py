@@ -9,6 +9,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
+from detkit.ops.meshes.surfaces import face_areas, face_normals
 
 
 class SurfacePoints(NamedTuple):
@@ -57,24 +58,16 @@ def sample_points(
     if not len(faces):
         nothing = vertices.new_zeros(len(face_counts), number, 3) + vertices.sum() * 0  # attached to the graph
         return SurfacePoints(nothing, nothing, torch.zeros_like(face_counts))
-    a, b, c = vertices[faces].unbind(1)
-    cross = torch.linalg.cross(b - a, c - a)
-    unit = _unit_normals(cross, (b - a).square().sum(1) + (c - a).square().sum(1))
-    drawn = _draw_faces(cross.detach().double().norm(dim=1), face_counts, number, generator)
+    drawn = _draw_faces(face_areas(vertices.detach().double(), faces), face_counts, number, generator)
 
     size = (len(face_counts), number, 1)
     first, second = torch.rand(2, *size, generator=generator, dtype=vertices.dtype, device=vertices.device)
     root = first.sqrt()  # the share of the way from a to the side of b and c
-    points = (1 - root) * a[drawn] + root * (1 - second) * b[drawn] + root * second * c[drawn]
+    a, b, c = vertices[faces[drawn]].unbind(2)
+    points = (1 - root) * a + root * (1 - second) * b + root * second * c
     shown = filled[:, None, None]
-    return SurfacePoints(points.where(shown, 0.0), unit[drawn].where(shown, 0.0), filled.long() * number)
-
-
-def _unit_normals(cross: Tensor, extent: Tensor) -> Tensor:
-    """Cross products of length 1; 0, without gradient, for those that rounding cannot tell from 0."""
-    flat = (cross.detach().norm(dim=1) <= torch.finfo(cross.dtype).eps * extent.detach())[:, None]
-    unit = torch.nn.functional.normalize(torch.where(flat, 1.0, cross), dim=1, eps=torch.finfo(cross.dtype).tiny)
-    return torch.where(flat, 0.0, unit)
+    normals = face_normals(vertices, faces)[drawn]
+    return SurfacePoints(points.where(shown, 0.0), normals.where(shown, 0.0), filled.long() * number)
 
 
 def _draw_faces(areas: Tensor, counts: Tensor, number: int, generator: torch.Generator | None) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.ops import meshes as operations
 from detkit.structures.device_transfer import to_device
-from detkit.structures.meshes import surfaces
 from detkit.structures.meshes.mesh_checks import check_lists, check_values
 from detkit.structures.meshes.object_rows import ObjectIndex, chosen_objects, chosen_rows, owners, part_bounds, starts
 from detkit.structures.meshes.topology import Topology
@@ -83,6 +83,16 @@ class Meshes:
         """``(E, 2)`` int64, each edge of the packed vertices once; see `Topology.edges`."""
         return self.topology.edges
 
+    @property
+    def vertex_counts(self) -> Tensor:
+        """``(M,)`` int64 on the faces' device, as `detkit.ops.meshes` takes it; the topology has it on the CPU."""
+        return self.topology.device_vertex_counts
+
+    @property
+    def face_counts(self) -> Tensor:
+        """``(M,)`` int64 on the faces' device, as `detkit.ops.meshes` takes it; the topology has it on the CPU."""
+        return self.topology.device_face_counts
+
     def __len__(self) -> int:
         return len(self.topology.vertex_counts)
 
@@ -141,15 +151,19 @@ class Meshes:
 
     def face_areas(self) -> Tensor:
         """``(F,)``, in squared units of the vertices."""
-        return surfaces.face_areas(self.vertices, self.faces)
+        return operations.face_areas(self.vertices, self.faces)
 
     def face_normals(self) -> Tensor:
         """``(F, 3)`` unit vectors by the right-hand rule; 0 where a face has no area."""
-        return surfaces.face_normals(self.vertices, self.faces)
+        return operations.face_normals(self.vertices, self.faces)
 
     def vertex_normals(self) -> Tensor:
         """``(V, 3)`` unit vectors, the mean over a vertex' faces weighted by area; 0 at vertices without faces."""
-        return surfaces.vertex_normals(self.vertices, self.faces)
+        return operations.vertex_normals(self.vertices, self.faces)
+
+    def sample_points(self, number: int, generator: torch.Generator | None = None) -> operations.SurfacePoints:
+        """`number` points of each object, uniform by area, with normals; see `detkit.ops.meshes.sample_points`."""
+        return operations.sample_points(self.vertices, self.faces, self.face_counts, number, generator)
 
     def edge_lengths(self) -> Tensor:
         """``(E,)``, in units of the vertices."""

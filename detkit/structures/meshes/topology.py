@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from detkit.ops.meshes import FaceEdges, edges_of_faces
 from detkit.structures.device_transfer import to_device
 from detkit.structures.meshes.object_rows import owners, starts
 
@@ -32,6 +33,16 @@ class Topology:
         return starts(self.vertex_counts)
 
     @cached_property
+    def device_vertex_counts(self) -> Tensor:
+        """`vertex_counts` on the faces' device."""
+        return to_device(self.vertex_counts, self.faces.device)
+
+    @cached_property
+    def device_face_counts(self) -> Tensor:
+        """`face_counts` on the faces' device."""
+        return to_device(self.face_counts, self.faces.device)
+
+    @cached_property
     def vertex_objects(self) -> Tensor:
         """``(V,)`` int64, the object of each vertex."""
         return to_device(owners(self.vertex_counts), self.faces.device)
@@ -47,12 +58,12 @@ class Topology:
 
         A face that names a vertex twice has an edge from it to itself.
         """
-        return self._edges[0]
+        return self._edges.edges
 
     @property
     def face_edges(self) -> Tensor:
         """``(F, 3)`` int64, the edges of each face: the one opposite its first corner, its second, and its third."""
-        return self._edges[1]
+        return self._edges.face_edges
 
     @cached_property
     def edge_objects(self) -> Tensor:
@@ -85,8 +96,5 @@ class Topology:
         return self if faces is self.faces else Topology(faces, self.vertex_counts, self.face_counts)
 
     @cached_property
-    def _edges(self) -> tuple[Tensor, Tensor]:
-        corners = self.faces[:, [1, 2, 2, 0, 0, 1]].view(-1, 2)
-        count = max(int(self.vertex_counts.sum()), 1)
-        keys, places = torch.unique(corners.amin(dim=1) * count + corners.amax(dim=1), return_inverse=True)
-        return torch.stack([keys // count, keys % count], dim=1), places.view(-1, 3)
+    def _edges(self) -> FaceEdges:
+        return edges_of_faces(self.faces)

@@ -1,11 +1,11 @@
-"""`GraphConv` against a dense adjacency matrix, and `mesh_edges` against sets."""
+"""`GraphConv` against a dense adjacency matrix."""
 
 import numpy as np
 import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.ops.meshes import GraphConv, mesh_edges
+from detkit.ops.meshes import GraphConv
 
 SEEDS = [0, 1, pytest.param(torch.seed() % 2**31, id="fresh")]
 
@@ -83,22 +83,8 @@ def test_starts_as_pytorch3d_does():
         assert not linear.bias.any()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_mesh_edges_are_the_set_of_sides(seed):
-    faces = torch.randint(0, 9, (15, 3), generator=torch.Generator().manual_seed(seed))
-    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])]
-    sides = {tuple(sorted((face[i], face[i - 1]))) for face in faces.tolist() for i in range(3)}
-    assert mesh_edges(faces).tolist() == [list(side) for side in sorted(sides)]
-
-
-def test_mesh_edges_of_nothing():
-    assert mesh_edges(torch.zeros(0, 3, dtype=torch.int64)).shape == (0, 2)
-
-
 def test_bad_input():
     with pytest.raises(InputError, match=r"features must have shape \(V, 2\)"):
         GraphConv(2, 3)(torch.zeros(4, 3), torch.zeros(0, 2, dtype=torch.int64))
     with pytest.raises(InputError, match=r"edges must have shape \(E, 2\)"):
         GraphConv(2, 3)(torch.zeros(4, 2), torch.zeros(2, 5, dtype=torch.int64))
-    with pytest.raises(InputError, match=r"faces must have shape \(F, 3\)"):
-        mesh_edges(torch.zeros(4, 2, dtype=torch.int64))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from detkit.errors import InputError
+from detkit.ops.meshes import sample_points
 from detkit.structures import Meshes
 
 SEEDS = [0, 1, 2, pytest.param(secrets.randbits(32), id="fresh")]
@@ -121,6 +122,39 @@ def test_areas_and_normals_equal_those_of_a_loop(seed):
     np.testing.assert_allclose(meshes.face_areas().numpy(), areas, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(meshes.face_normals().numpy(), normals, atol=1e-9)
     np.testing.assert_allclose(meshes.vertex_normals().numpy(), summed / lengths, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e5], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_normals_do_not_depend_on_the_unit_of_length(scale, dtype):
+    vertices, faces = _tetrahedron()
+    meshes, scaled = (Meshes([vertices.to(dtype) * factor], [faces]) for factor in (1, scale))
+    torch.testing.assert_close(scaled.face_normals(), meshes.face_normals())
+    torch.testing.assert_close(scaled.vertex_normals(), meshes.vertex_normals())
+
+
+def test_half_precision_is_computed_in_float32():
+    vertices, faces = _tetrahedron()
+    half = Meshes([(vertices * 300).half()], [faces])  # the areas are beyond float16
+    assert half.face_areas().dtype == half.vertex_normals().dtype == torch.float32
+    assert torch.equal(half.face_areas(), Meshes([vertices * 300], [faces]).face_areas())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_operators_take_the_counts_of_objects(seed):
+    meshes = Meshes(*_random(seed))
+    assert meshes.vertex_counts.tolist() == [7, 0, 4, 12]
+    samples, direct = (
+        sample(torch.Generator().manual_seed(seed))
+        for sample in (
+            lambda generator: meshes.sample_points(5, generator),
+            lambda generator: sample_points(meshes.vertices, meshes.faces, meshes.face_counts, 5, generator),
+        )
+    )
+    assert samples.counts.tolist() == [5, 0, 0, 5]
+    assert torch.equal(samples.points, direct.points)
+    assert torch.equal(samples.normals, direct.normals)
+    assert (samples.points[[0, 3]].flatten(1).abs().amax(1) > 0).all()
 
 
 def test_normals_point_outwards_and_areas_are_those_of_the_figure():
