@@ -3,6 +3,7 @@
 The objects of a batch follow one another; `vertex_counts` and `face_counts` tell how many rows each has.
 """
 
+from detkit.ops.meshes.box_frustum import from_box_frustum, object_depth_ranges, to_box_frustum
 from detkit.ops.meshes.cubify import PackedMeshes, cubify
 from detkit.ops.meshes.graph_conv import GraphConv
 from detkit.ops.meshes.mesh_edges import FaceEdges, edges_of_faces, mesh_edges
@@ -24,9 +25,12 @@ __all__ = [
     "edges_of_faces",
     "face_areas",
     "face_normals",
+    "from_box_frustum",
     "mesh_edges",
     "nearest_neighbors",
+    "object_depth_ranges",
     "sample_points",
+    "to_box_frustum",
     "vert_align",
     "vertex_normals",
 ]
