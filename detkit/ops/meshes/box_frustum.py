@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
+from detkit.ops.meshes.packing import owner_of
 
 FARTHEST = 1000.0
 """Points behind infinity are put at this many times the far end of the depth range."""
@@ -108,11 +109,6 @@ def from_box_frustum(
     u, v = ((low + high + across * (high - low)) / 2 - camera[..., 2]).unbind(1)
     scale = z / (a * d - b * c)
     return torch.stack([(d * u - b * v) * scale, (a * v - c * u) * scale, z], dim=1)
-
-
-def owner_of(length: int, counts: Tensor) -> Tensor:
-    """The object of each of `length` packed rows, which `counts` sum to: ``(length,)`` int64."""
-    return torch.searchsorted(counts.cumsum(0), torch.arange(length, device=counts.device), right=True)
 
 
 def _check(
