@@ -27,6 +27,7 @@ ORDER = [
     "structures",
     "coco_files",
     "mesh_files",
+    "rendering",
     "images",
     "boxes",
     "anchors",
