@@ -1,1 +1,1 @@
-"""What evaluators of maps share: the images and classes of the data, and what is kept of each image."""
+"""What evaluators whose truth comes with the targets share: the images and classes, and what is kept of each image."""

@@ -1,4 +1,4 @@
-"""The images and classes of a data set whose truth is a map for each image."""
+"""The images and classes of a data set whose truth comes with its targets, such as a map for each image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detkit.structures import Category
 
 @dataclass(frozen=True, eq=False)
 class MapTruth:
-    """Images and classes; the maps themselves come with the targets.
+    """Images and classes; the maps or meshes themselves come with the targets.
 
     Args:
         source: how messages name it: the path of the file, or ``annotations``.
