@@ -112,6 +112,7 @@ class Evaluator(ABC):
         headline: the most important metric; that of a training's first evaluator selects the best epoch.
         higher_is_better: whether a greater headline is better.
         scale: what the metrics are multiplied by to be shown: 1 shows them as they are, 100 those in 0..1 in percent.
+        unscaled: the metrics that are shown as they are where the others are in percent, such as distances.
         weights_answers: whether `image_weighting` needs answers, since what was measured is known with them alone.
         extras: the fields of `ReportOptions` that the report supports besides the metrics of each class, and
             ``save_detections`` where there are `results`.
@@ -127,6 +128,7 @@ class Evaluator(ABC):
     headline: str
     higher_is_better: bool = True
     scale: float = 1.0
+    unscaled: frozenset[str] = frozenset()
     weights_answers: bool = False
     extras: frozenset[str] = frozenset()
     answers_called: str = "answers"
@@ -215,6 +217,10 @@ class Evaluator(ABC):
         if sentence is not None and sentence not in self._warned:
             self._warned |= {sentence}
             logger.warning("%s", sentence)
+
+    def scale_of(self, metric: str) -> float:
+        """What a metric is multiplied by to be shown: `scale`, or 1 where it is `unscaled`."""
+        return 1.0 if metric in self.unscaled else self.scale
 
     def log_name(self, number: str) -> str:
         """The name of a metric in the logs of validations."""

@@ -61,6 +61,7 @@ def check_evaluator(
     one = make(truth)
     _check_attributes(one, owner)
     best = _numbers(one, targets, answers, owner)
+    _check_unscaled(one, best, owner)
     _check_headline(make, one, best, targets, answers, empty, owner)
     require(is_close(content, before), f"{owner} changes the annotations that it is given: let it copy what it changes")
     for some in (answers, *_imperfect(make, targets, answers, empty, owner)):
@@ -148,6 +149,11 @@ def _with_own_scores(answer: Any, row: int) -> Any:
     if not is_dataclass(answer) or isinstance(answer, type) or not isinstance(scores, Tensor):
         return answer
     return replace(answer, scores=scores * torch.linspace(1, 0.9, len(scores)) / (1 + 0.01 * row))
+
+
+def _check_unscaled(one: Evaluator, numbers: dict[str, float], owner: str) -> None:
+    unknown = sorted(set(one.unscaled) - numbers.keys())
+    require(not unknown, f"{owner}.unscaled names {unknown}, which are not among its numbers {sorted(numbers)}")
 
 
 def _check_headline(

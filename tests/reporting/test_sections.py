@@ -18,6 +18,7 @@ from detkit.reporting.parts.line_chart import MOST_POINTS, Series, line_chart
 from detkit.reporting.parts.rendering import json_in_html
 from detkit.reporting.sections import detection_images
 from detkit.reporting.sections.class_sections import image_kinds
+from detkit.reporting.sections.plain_sections import plain_sections
 from detkit.reporting.sections.run_sections import training_section
 from detkit.structures import Category
 from detkit.structures.categories import PERSON_KEYPOINTS
@@ -94,6 +95,22 @@ class TestDetections:
         sections = Detection().report(Evaluated({"voc2007": evaluator}, evaluated.dataset))
         assert [one.title for one in sections] == ["Metrics", "Worst images"]
         assert "mAP of voc2007" in sections[0].summary
+
+    def test_metrics_that_are_no_shares_are_shown_as_they_are(self):
+        evaluated = detected()
+        (evaluator,) = evaluated.evaluators.values()
+        evaluator.name, evaluator.unscaled = "mine", frozenset({"length"})
+        evaluator.evaluation = Evaluation(
+            {"AP": 0.25, "length": 7.5}, {"star": {"AP": 0.5, "length": 3.25, "objects": 2}}
+        )
+        (metrics, classes), summary = next((one.parts, one.summary) for one in plain_sections(evaluated))
+        assert re.findall(r"<t[hd][^>]*>([^<]+)</t[hd]>", metrics) == [
+            "metric", "value", "AP %", "25.0", "length", "7.500",
+        ]  # fmt: skip
+        assert re.findall(r"<t[hd][^>]*>([^<]+)</t[hd]>", classes) == [
+            "class", "AP %", "length", "objects", "star", "50.0", "3.250", "2",
+        ]  # fmt: skip
+        assert summary == "AP is 25.0 %."
 
     def test_two_evaluators_are_told_apart(self):
         evaluated = detected()

@@ -3,6 +3,7 @@ American Statistician 69, 2015)."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -21,15 +22,20 @@ class Interval(NamedTuple):
 
 
 def weighted_intervals(
-    weighting: ImageWeighting, samples: int = 1000, confidence: float = 0.95, seed: int = 0
+    weighting: ImageWeighting,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    unscaled: Collection[str] = (),
 ) -> dict[str, Interval]:
-    """A confidence interval for each number in 0..1 of an evaluation whose images can be weighted.
+    """A confidence interval for each number of an evaluation whose images can be weighted.
 
     Args:
         weighting: the evaluation.
         samples: the number of data sets drawn from the images with replacement.
         confidence: the share of data sets whose interval contains the number of all images of that kind.
         seed: the same seed gives the same intervals.
+        unscaled: the numbers that are no shares in 0..1, `Evaluator.unscaled`.
 
     Raises:
         InputError: `samples` or `confidence` is out of range.
@@ -39,7 +45,9 @@ def weighted_intervals(
     whole = weighting.numbers(np.ones(images)).of_all
     drawn = [weighting.numbers(weights).of_all for weights in drawn_weights(images, samples, seed)]
     return {
-        name: student_interval(value, np.array([one[name] for one in drawn]), images, confidence)
+        name: student_interval(
+            value, np.array([one[name] for one in drawn]), images, confidence, is_share=name not in unscaled
+        )
         for name, value in whole.items()
     }
 
@@ -52,23 +60,29 @@ def check_resampling(samples: int, confidence: float) -> None:
         raise InputError(f"bootstrap needs a confidence between 0 and 1, got {confidence}")
 
 
-def student_interval(value: float, values: np.ndarray, images: int, confidence: float) -> Interval:
-    """Student's interval around a number in 0..1, from those samples that have something to measure with; on the scale
-    ``arcsin(sqrt(number))`` (Hesterberg 2015, section 5.1).
+def student_interval(
+    value: float, values: np.ndarray, images: int, confidence: float, is_share: bool = True
+) -> Interval:
+    """Student's interval around a number, from those samples that have something to measure with; for shares on the
+    scale ``arcsin(sqrt(number))`` (Hesterberg 2015, section 5.1).
 
     Args:
         value: the number of all images.
         values: ``(S,)`` that of each sample.
         images: the number of images.
         confidence: of the interval.
+        is_share: whether the number is one in 0..1.
     """
     if value == NOTHING_TO_MEASURE:
         return Interval(NOTHING_TO_MEASURE, NOTHING_TO_MEASURE)
-    angles = np.arcsin(np.sqrt(values[values > NOTHING_TO_MEASURE].clip(0, 1)))
-    if images < 2 or len(angles) < 2:
+    measured = values[values > NOTHING_TO_MEASURE]
+    if images < 2 or len(measured) < 2:
         return Interval(value, value)
+    moved = np.arcsin(np.sqrt(measured.clip(0, 1))) if is_share else measured
     # A sample of n images varies by the factor (n - 1) / n too little.
-    error = angles.std(ddof=1) * (images / (images - 1)) ** 0.5
+    error = moved.std(ddof=1) * (images / (images - 1)) ** 0.5
     reach = error * stats.t.ppf((1 + confidence) / 2, images - 1)
+    if not is_share:
+        return Interval(float(value - reach), float(value + reach))
     low, high = np.sin((np.arcsin(np.sqrt(value)) + np.array([-reach, reach])).clip(0, np.pi / 2)) ** 2
     return Interval(min(float(low), value), max(float(high), value))

@@ -25,21 +25,29 @@ def evaluator_section(name: str, evaluator: Evaluator, evaluated: Evaluated) -> 
     """The metrics of an evaluator, and those of each class; nothing where it has no result."""
     if evaluator.evaluation is None:
         return
-    metrics, scale = evaluator.evaluation.metrics, evaluator.scale
-    unit = unit_of(scale)
-    rows: list[Row] = [[metric, Cell.scaled(float(value), scale)] for metric, value in metrics.items()]
-    parts = [data_table(f"Metrics of {name}", ["metric", f"value{unit}"], rows, sortable=False)]
+    metrics = evaluator.evaluation.metrics
+    scales = {metric: evaluator.scale_of(metric) for metric in metrics}
+    units = {metric: unit_of(scale) for metric, scale in scales.items()}
+    shared = "" if evaluator.unscaled else unit_of(evaluator.scale)
+    rows: list[Row] = [
+        [f"{metric}{units[metric].removesuffix(shared)}", Cell.scaled(float(value), scales[metric])]
+        for metric, value in metrics.items()
+    ]
+    parts = [data_table(f"Metrics of {name}", ["metric", f"value{shared}"], rows, sortable=False)]
     classes = evaluator.evaluation.per_class()
     if classes:
         columns = list(dict.fromkeys(column for row in classes.values() for column in row))
         cells: list[Row] = [
-            [of, *(_class_cell(row, column, scale if column in metrics else 1.0) for column in columns)]
+            [of, *(_class_cell(row, column, scales.get(column, 1.0)) for column in columns)]
             for of, row in classes.items()
         ]
-        headings = [f"{column}{unit}" if column in metrics else column for column in columns]
+        headings = [f"{column}{units.get(column, '')}" for column in columns]
         parts.append(data_table(f"{name} by class", ["class", *headings], cells))
     headline = metrics.get(evaluator.headline)
-    summary = "" if headline is None else f"{evaluator.headline} is {shown(headline, scale)}{unit}."
+    summary = ""
+    if headline is not None:
+        best = evaluator.headline
+        summary = f"{best} is {shown(headline, scales[best])}{units[best]}."
     yield Section(anchor(name, "metrics"), evaluated.title("Metrics", name), parts, summary)
 
 

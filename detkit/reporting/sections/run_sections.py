@@ -59,7 +59,7 @@ class _Logged:
 def _logged(evaluators: Mapping[str, Evaluator]) -> dict[str, _Logged]:
     """The metrics of evaluators by the name of their column."""
     return {
-        one.log_name(metric): _Logged(one.scale, metric == one.headline)
+        one.log_name(metric): _Logged(one.scale_of(metric), metric == one.headline)
         for one in evaluators.values()
         if one.evaluation is not None
         for metric in one.evaluation.metrics

@@ -29,11 +29,12 @@ class Comparison:
         images: the number of images.
         headline: the most important number.
         higher_is_better: whether a greater headline is better.
-        scale: what numbers are multiplied by to be shown, `Evaluator.scale`.
+        scale: what the headline is multiplied by to be shown, `Evaluator.scale`.
         confidence: of the intervals.
         numbers: the difference of each number.
         by_class: of each class by its name, that of each number.
         notes: sentences on what was joined by name.
+        scales: what each of the numbers that are shown otherwise is multiplied by.
     """
 
     evaluator: str
@@ -46,6 +47,7 @@ class Comparison:
     numbers: dict[str, Difference]
     by_class: dict[str, dict[str, Difference]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    scales: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The verdict in a sentence."""
@@ -131,11 +133,12 @@ def compare(
         images=len(joined.images),
         headline=first.headline,
         higher_is_better=first.higher_is_better,
-        scale=first.scale,
+        scale=first.scale_of(first.headline),
         confidence=confidence,
         numbers=numbers,
         by_class=by_class,
         notes=joined.notes,
+        scales={name: first.scale_of(name) for name in numbers if first.scale_of(name) != first.scale},
     )
 
 

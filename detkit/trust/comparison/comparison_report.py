@@ -18,14 +18,17 @@ from detkit.trust.comparison.verdict import outlook, verdict
 
 def comparison_table(comparison: Comparison) -> Table:
     """One row per number: both values, their difference, its interval, and the share of resamples."""
-    return _table(comparison, f"{comparison.evaluator}: {' − '.join(comparison.names)}", comparison.numbers)
+    return _table(
+        comparison, f"{comparison.evaluator}: {' − '.join(comparison.names)}", comparison.numbers, comparison.scales
+    )
 
 
 def class_comparison_table(comparison: Comparison) -> Table:
     """One row per class: its first number, as `comparison_table`."""
     rows = {label: next(iter(row.values())) for label, row in comparison.by_class.items()}
     name = next((name for row in comparison.by_class.values() for name in row), comparison.headline)
-    return _table(comparison, f"{comparison.evaluator} by class: {name}", rows)
+    scale = comparison.scales.get(name, comparison.scale)
+    return _table(comparison, f"{comparison.evaluator} by class: {name}", rows, dict.fromkeys(rows, scale))
 
 
 def comparison_entry(comparison: Comparison) -> dict[str, Any]:
@@ -64,13 +67,14 @@ def _entries(comparison: Comparison, rows: Mapping[str, Difference]) -> dict[str
     }
 
 
-def _table(comparison: Comparison, title: str, rows: Mapping[str, Difference]) -> Table:
+def _table(comparison: Comparison, title: str, rows: Mapping[str, Difference], scales: Mapping[str, float]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for column in (*comparison.names, "difference", "from", "to", "share", ""):
         table.add_column(column, justify="right")
     for name, row in rows.items():
-        table.add_row(name, *_cells(row, comparison.scale), style="bold" if name == comparison.headline else None)
+        scale = scales.get(name, comparison.scale)
+        table.add_row(name, *_cells(row, scale), style="bold" if name == comparison.headline else None)
     return table
 
 

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from detkit.errors import InputError
 from detkit.evaluation import (
@@ -20,6 +21,7 @@ from detkit.evaluation import (
     ProposalRecall,
     VocEvaluator,
 )
+from detkit.evaluation.weighting.intervals import weighted_intervals
 from detkit.structures import Detections, Target
 
 IMAGES = 9
@@ -120,6 +122,15 @@ def test_an_evaluator_of_your_own_says_what_it_lacks():
 
     with pytest.raises(InputError, match=r"Mine cannot weight images.*image_weighting\(\).*ImageMeans"):
         Mine({}).image_weighting()
+
+
+@pytest.mark.parametrize("seed", [0, 1, pytest.param(int(np.random.SeedSequence().generate_state(1)[0]), id="fresh")])
+def test_the_interval_of_a_length_is_students_of_its_mean(seed):
+    lengths = np.random.default_rng(seed).gamma(3, 20, 40)
+    data = MeasuredData("x", list(range(40)), [], np.arange(40), np.zeros(40, dtype=np.int64), np.zeros((40, 0)))
+    intervals = weighted_intervals(ImageMeans(data, {"length": lengths}), samples=4000, unscaled={"length"})
+    expected = stats.t.interval(0.95, 39, lengths.mean(), lengths.std(ddof=1) / 40**0.5)
+    assert intervals["length"] == pytest.approx(expected, abs=0.03 * (expected[1] - expected[0]))
 
 
 def test_no_objects_are_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import redirect_stdout
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from detkit.evaluation import (
 )
 from detkit.structures import Classification, SemanticMap, Target
 from detkit.trust.comparison import compare
+from detkit.trust.comparison.comparison_report import comparison_table
 
 RNG = np.random.default_rng
 
@@ -205,6 +207,21 @@ def test_of_an_error_the_lower_is_better():
     assert ": 0.047 against 0.305 over 50 images" in str(small)  # in its own unit, not times 100
 
 
+def test_a_metric_that_is_no_share_is_shown_as_it_is():
+    def mixed(seed):
+        evaluator = error_evaluator(RNG(seed).random(50))
+        evaluator.scale, evaluator.unscaled = 100.0, frozenset({"length"})
+        evaluator.more = {"length": 7 + RNG(seed).random(50)}
+        return evaluator
+
+    comparison = compare(mixed(1), mixed(2), samples=50)
+    assert comparison.scale == 100
+    assert comparison.scales == {"length": 1.0}
+    names, first = (list(column.cells) for column in comparison_table(comparison).columns[:2])
+    assert names == ["error", "length"]
+    assert first == [f"{100 * comparison.head.first:.1f}", f"{comparison.numbers['length'].first:.3f}"]
+
+
 def test_one_image_has_no_interval():
     comparison = compare(error_evaluator(np.array([1.0])), error_evaluator(np.array([2.0])))
     assert math.isnan(comparison.head.low)
@@ -239,6 +256,7 @@ class ErrorEvaluator(Evaluator):
     """An evaluator of a user's own, of which a lower number is better."""
 
     name, reads, headline, higher_is_better = "error", "boxes", "error", False
+    more: ClassVar[dict] = {}
 
     def keep(self, target, answer):
         return answer
@@ -249,7 +267,7 @@ class ErrorEvaluator(Evaluator):
     def image_weighting(self):
         images = np.arange(len(self.values))
         data = MeasuredData("mine", images.tolist(), ["all"], images, np.zeros_like(images), np.zeros((len(images), 0)))
-        return ImageMeans(data, {"error": self.values})
+        return ImageMeans(data, {"error": self.values, **self.more})
 
 
 def error_evaluator(values: np.ndarray) -> ErrorEvaluator:
