@@ -149,6 +149,10 @@ class Evaluator(ABC):
             InputError: the answer cannot be evaluated.
         """
 
+    def keep_batch(self, targets: Sequence[Target], answers: Sequence[Any]) -> Iterable[object]:
+        """What `keep` gives for each of several images; override it to compare all of them at once."""
+        return (self.keep(target, answer) for target, answer in zip(targets, answers, strict=True))
+
     @abstractmethod
     def evaluate(self) -> EvaluationResult:
         """The result for all that is kept: an `Evaluation`, or another object with ``metrics`` and ``per_class()``."""
@@ -175,10 +179,11 @@ class Evaluator(ABC):
             raise InputError(
                 f"update() got {len(targets)} image ids for the {self.answers_called} of {len(answers)} images"
             )
-        for target, answer in zip(_with_ids(targets), answers, strict=True):
-            image_id = plain_id(target.image_id)
+        targets = _with_ids(targets)
+        image_ids = [plain_id(target.image_id) for target in targets]
+        for image_id in image_ids:
             self.check_image(image_id, self.answers_called)
-            self.kept[image_id] = self.keep(target, answer)
+        self.kept.update(zip(image_ids, self.keep_batch(targets, answers), strict=True))
 
     def state(self) -> dict[Any, Any]:
         """What is kept so far, by image id, to send to another process."""

@@ -124,6 +124,15 @@ class TestOwnEvaluator:
         assert evaluator.compute() == {"boxes": 1.0}
         assert evaluator.log_name("boxes") == "val/least/boxes"
 
+    def test_may_compare_a_batch_at_once(self):
+        class Batched(Least):
+            def keep_batch(self, targets, answers):
+                return [100 * len(targets) + self.keep(*pair) for pair in zip(targets, answers, strict=True)]
+
+        evaluator = Batched(TRUTH)
+        evaluator.update([Target.empty(image_id=number) for number in range(3)], [detections(0)] * 3)
+        assert evaluator.kept == {0: 301, 1: 301, 2: 301}
+
     def test_is_reported_as_tables_of_its_numbers(self):
         evaluator = Least(TRUTH)
         evaluator.compute()
