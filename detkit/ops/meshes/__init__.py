@@ -6,7 +6,7 @@ The objects of a batch follow one another; `vertex_counts` and `face_counts` tel
 from detkit.ops.meshes.box_frustum import from_box_frustum, object_depth_ranges, to_box_frustum
 from detkit.ops.meshes.cubify import PackedMeshes, cubify
 from detkit.ops.meshes.frustum_voxels import frustum_point_voxels, frustum_voxels
-from detkit.ops.meshes.graph_conv import GraphConv, mesh_edges
+from detkit.ops.meshes.graph_conv import GraphConv
 from detkit.ops.meshes.mesh_edges import FaceEdges, edges_of_faces, mesh_edges
 from detkit.ops.meshes.mesh_losses import chamfer_and_normal_losses, edge_length_loss
 from detkit.ops.meshes.nearest_neighbors import NearestNeighbors, nearest_neighbors
