@@ -15,7 +15,7 @@ from detkit.errors import InputError
 from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
 from detkit.ops.meshes.packing import members, owner_of
 
-BLOCK = 2**20
+BLOCK = 2**18
 """Rows of cells that triangles cross, and cells among them, that are held at once."""
 
 

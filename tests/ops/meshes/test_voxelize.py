@@ -131,6 +131,16 @@ def test_solids_that_touch_share_no_center(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_no_column_slips_between_triangles(seed, dtype):
+    # All corners lie on centers, and many edges pass through others, but for rounding.
+    generator, (_, faces) = seeded(seed), sphere(2)
+    lattice = torch.randint(33, (20, faces.max() + 1, 3), generator=generator)
+    meshes = [(2 * (corners.to(dtype) + 0.5) / 32 - 1, faces) for corners in lattice]
+    assert voxels_of(*meshes, size=(33, 33, 33)).flatten(1).any(1).all()  # an open one would be refused
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whole_cells_of_translation(seed):
     vertices, faces = tangle(seeded(seed), 0.5)
     shift = torch.tensor([2, -1, 1])
