@@ -3,9 +3,6 @@
 The objects of a batch follow one another; `vertex_counts` and `face_counts` tell how many rows each has.
 """
 
-from detkit.ops.meshes.box_frustum import from_box_frustum, object_depth_ranges, to_box_frustum
-from detkit.ops.meshes.cubify import PackedMeshes, cubify
-from detkit.ops.meshes.frustum_voxels import frustum_point_voxels, frustum_voxels
 from detkit.ops.meshes.graph_conv import GraphConv
 from detkit.ops.meshes.mesh_edges import FaceEdges, edges_of_faces, mesh_edges
 from detkit.ops.meshes.mesh_losses import chamfer_and_normal_losses, edge_length_loss
@@ -13,7 +10,17 @@ from detkit.ops.meshes.nearest_neighbors import NearestNeighbors, nearest_neighb
 from detkit.ops.meshes.sample_points import SurfacePoints, sample_points
 from detkit.ops.meshes.surfaces import face_areas, face_normals, vertex_normals
 from detkit.ops.meshes.vert_align import vert_align
-from detkit.ops.meshes.voxelize import voxelize, voxelize_points
+from detkit.ops.meshes.voxels import (
+    PackedMeshes,
+    cubify,
+    from_box_frustum,
+    frustum_point_voxels,
+    frustum_voxels,
+    object_depth_ranges,
+    to_box_frustum,
+    voxelize,
+    voxelize_points,
+)
 
 __all__ = [
     "FaceEdges",

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.meshes.box_frustum import object_depth_ranges, to_box_frustum
-from detkit.ops.meshes.cubify import PackedMeshes
-from detkit.ops.meshes.voxelize import voxelize, voxelize_points
+from detkit.ops.meshes.voxels.box_frustum import object_depth_ranges, to_box_frustum
+from detkit.ops.meshes.voxels.cubify import PackedMeshes
+from detkit.ops.meshes.voxels.voxelize import voxelize, voxelize_points
 
 
 @torch.no_grad()
