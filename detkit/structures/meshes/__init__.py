@@ -7,7 +7,7 @@ right-hand rule, and edge i of a face lies opposite its corner i.
 from detkit.structures.meshes.icosphere import icosphere
 from detkit.structures.meshes.meshes import Meshes
 from detkit.structures.meshes.point_clouds import PointClouds
-from detkit.structures.meshes.subdivision import subdivided
+from detkit.structures.meshes.subdivision import subdivided, subdivided_values
 from detkit.structures.meshes.topology import Topology
 
-__all__ = ["Meshes", "PointClouds", "Topology", "icosphere", "subdivided"]
+__all__ = ["Meshes", "PointClouds", "Topology", "icosphere", "subdivided", "subdivided_values"]
