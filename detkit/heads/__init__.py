@@ -32,6 +32,9 @@ from detkit.heads.region.box import BoxHead
 from detkit.heads.region.box_cascade import BoxCascade
 from detkit.heads.region.keypoint import KeypointHead
 from detkit.heads.region.mask import MaskHead
+from detkit.heads.region.mesh.depth_head import DepthHead
+from detkit.heads.region.mesh.mesh_head import MeshHead
+from detkit.heads.region.mesh.voxel_head import VoxelHead
 from detkit.heads.region.region_branch import Crop, InstanceBranch, RegionBranch
 from detkit.heads.region.region_features import (
     AveragePool,
@@ -57,6 +60,7 @@ __all__ = [
     "DeepLabV3Head",
     "DeepLabV3PlusHead",
     "DenseHead",
+    "DepthHead",
     "FCNHead",
     "FCOSHead",
     "ImageHead",
@@ -66,6 +70,7 @@ __all__ = [
     "LocalizationHead",
     "MaskHead",
     "MergeBoxes",
+    "MeshHead",
     "OverFeatHead",
     "PixelHead",
     "Postprocess",
@@ -87,6 +92,7 @@ __all__ = [
     "TopK",
     "TwoFullyConnected",
     "UNetHead",
+    "VoxelHead",
     "YOLOHead",
     "YOLOv1Head",
     "YOLOv2Head",

@@ -1,0 +1,67 @@
+"""From the frustums of detected boxes to the camera frame, in which meshes are answered.
+
+The unit of length is the distance z of each object's center, which an image does not tell. The object then reaches
+from ``1 - e / 2`` to ``1 + e / 2``, where e is its extent along z.
+
+R  regions of a batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from detkit.heads.context import Context, Regions
+from detkit.heads.region.mesh.region_shapes import cameras_of
+from detkit.ops.meshes import from_box_frustum
+from detkit.structures import Detections, Meshes
+from detkit.structures.device_transfer import to_device
+
+MOST_EXTENT = 1.9
+"""The near end of an object is at least 0.05 away from the camera, where its center is 1 away."""
+
+Output = TypeVar("Output")
+
+
+def output_of(so_far: Mapping[str, Any], kind: type[Output]) -> Output | None:
+    """The output of this kind among those of the branches before; None where no branch has made one."""
+    return next((output for output in so_far.values() if isinstance(output, kind)), None)
+
+
+def depth_ranges(pixels: Tensor, regions: Regions, context: Context) -> Tensor:
+    """The least and greatest z ``(R, 2)`` of the objects, where their centers are at 1.
+
+    Args:
+        pixels: ``(R,)``, the extent e times the focal length along y, in pixels of the network's frame.
+        regions: the R detections.
+        context: with the camera of each image.
+    """
+    focal = cameras_of(context)[regions.image_index, 1, 1]
+    halves = (pixels / focal).clamp(max=MOST_EXTENT) / 2
+    return torch.stack((1 - halves, 1 + halves), dim=1)
+
+
+def with_meshes(
+    detections: Sequence[Detections], meshes: Meshes, pixels: Tensor, regions: Regions, context: Context
+) -> list[Detections]:
+    """`detections` with `meshes` of the box-frustum frames of their regions, in the camera frame.
+
+    Args:
+        detections: of each image.
+        meshes: of the R regions.
+        pixels: as of `depth_ranges`.
+        regions: of the detections, in the network's frame.
+        context: with the camera of each image.
+    """
+    cameras = cameras_of(context)[regions.image_index]
+    counts = to_device(meshes.topology.vertex_counts, meshes.vertices.device)
+    ranges = depth_ranges(pixels, regions, context)
+    moved = meshes.with_vertices(from_box_frustum(meshes.vertices, counts, regions.boxes, cameras, ranges))
+    own = moved.split([len(one) for one in detections])
+    back = [placement.inverse() for placement in context.batch.placements]
+    restored = Detections.kinds()["meshes"].batch_to_network(own, back, moved.vertices.device)
+    return [replace(one, meshes=value) for one, value in zip(detections, restored, strict=True)]

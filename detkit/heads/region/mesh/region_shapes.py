@@ -1,0 +1,179 @@
+"""The true shapes of the objects that regions are matched with, and the cameras that see them.
+
+R  regions of a batch     S  regions among them whose object has a shape     T  objects of a batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.heads.context import Context, Regions
+from detkit.ops.meshes import object_depth_ranges
+from detkit.structures import Meshes, PointClouds, Target
+from detkit.structures.device_transfer import to_device
+
+ShapeField = Literal["meshes", "voxels"]
+"""The field of `Target` that holds the shapes: surfaces, or the centers of occupied cells."""
+
+
+@dataclass(frozen=True, eq=False)
+class RegionShapes:
+    """The shapes of sampled regions, in the camera frame. Regions whose object has none are left out.
+
+    Args:
+        rows: ``(S,)`` int64 on the CPU, ascending, the regions; None: all of them.
+        boxes: ``(S, 4)`` in the network's frame.
+        cameras: ``(S, 3, 3)``, which see the network's frame.
+        shapes: `Meshes` or `PointClouds` of S objects; one that several regions are matched with repeats.
+        depth_ranges: ``(S, 2)``, the least and the greatest z of each.
+        names: of the S objects, for messages.
+    """
+
+    rows: Tensor | None
+    boxes: Tensor
+    cameras: Tensor
+    shapes: Any
+    depth_ranges: Tensor
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def of(self, values: Tensor) -> Tensor:
+        """`values` ``(R, …)`` of all regions, of those that have shapes."""
+        return values if self.rows is None else values[to_device(self.rows, values.device)]
+
+    def alone(self, row: int) -> RegionShapes:
+        """The shape of one region, the one at `row`."""
+        own = slice(row, row + 1)
+        return RegionShapes(
+            None, self.boxes[own], self.cameras[own], self.shapes[row], self.depth_ranges[own], self.names[own]
+        )
+
+
+_KNOWN: WeakKeyDictionary[Regions, dict[ShapeField, RegionShapes]] = WeakKeyDictionary()
+"""Those of regions that several branches ask for; it keeps no regions alive."""
+
+
+def region_shapes(regions: Regions, context: Context, field: ShapeField) -> RegionShapes:
+    """The shapes of the objects of sampled `regions`; computed once, waiting for the device twice.
+
+    Args:
+        regions: sampled.
+        context: with targets, and the camera of each image.
+        field: of the targets.
+
+    Raises:
+        InputError: an image has no camera, or a shape is not in front of it or has no depth.
+    """
+    known = _KNOWN.setdefault(regions, {})
+    if field not in known:
+        known[field] = _read(regions, context, field)
+    return known[field]
+
+
+def cameras_of(context: Context) -> Tensor:
+    """The cameras ``(B, 3, 3)`` of all images, which see the network's frame.
+
+    Raises:
+        InputError: an image is given without its camera.
+    """
+    given = context.given or [Target()] * len(context.batch.images)
+    cameras = [target.camera for target in given if target.camera is not None]
+    if len(cameras) < len(given):
+        image = next(image for image, target in enumerate(given) if target.camera is None)
+        raise InputError(
+            f"image {image} has no camera, without which no shape can be placed in space: call model(images, "
+            "given=[Target(camera=K), …]) with its intrinsic matrix in pixels"
+        )
+    return torch.stack(cameras).to(context.batch.images.device)
+
+
+class _Shapes(NamedTuple):
+    """The shapes of all objects of a batch.
+
+    Args:
+        packed: of the objects in images whose shapes are annotated.
+        points: ``(P, 3)``, the vertices of these.
+        counts: of the points of each, on the CPU.
+        rows: ``(T,)`` on the host, where the shape of each object is in `packed`; -1 for one that has none.
+    """
+
+    packed: Any
+    points: Tensor
+    counts: Tensor
+    rows: np.ndarray
+
+
+def _read(regions: Regions, context: Context, field: ShapeField) -> RegionShapes:
+    known, device = _shapes(context, field), regions.boxes.device
+    _, matched = regions.sampled()
+    objects = matched.cpu().numpy()
+    names = _object_names(context)
+    ranges = object_depth_ranges(known.points, to_device(known.counts, device))
+    _check_depths(ranges, known, names, field)
+    is_known = known.rows[objects] >= 0 if len(known.rows) else np.zeros(len(objects), dtype=bool)
+    rows = None if is_known.all() else torch.from_numpy(np.flatnonzero(is_known))
+    objects = objects[is_known]
+    chosen = torch.from_numpy(known.rows[objects])
+    boxes, images = regions.boxes, regions.image_index
+    if rows is not None:
+        boxes, images = (one[to_device(rows, device)] for one in (boxes, images))
+    return RegionShapes(
+        rows,
+        boxes,
+        cameras_of(context)[images],
+        known.packed[chosen],
+        ranges[to_device(chosen, device)],
+        [names[row] for row in objects.tolist()],
+    )
+
+
+def _shapes(context: Context, field: ShapeField) -> _Shapes:
+    """Those of the objects beside crowds. An object without any vertex or point is not annotated."""
+    counts, device = context.objects.counts, context.batch.images.device
+    own: list[Any] = [getattr(target.objects(), field) for target in context.truth]
+    is_known = [shapes is not None and count > 0 for shapes, count in zip(own, counts, strict=True)]
+    kind: Any = Meshes if field == "meshes" else PointClouds
+    packed = kind.cat([shapes for shapes, known in zip(own, is_known, strict=True) if known])
+    packed = packed.to(device)
+    points = packed.vertices if field == "meshes" else packed.points
+    sizes = packed.topology.vertex_counts if field == "meshes" else packed.counts
+    rows = np.full(sum(counts), -1)
+    rows[np.repeat(is_known, counts)] = np.where(sizes.numpy() > 0, np.arange(len(packed)), -1)
+    return _Shapes(packed, points, sizes, rows)
+
+
+def _object_names(context: Context) -> list[str]:
+    """The name of each object of the batch in messages."""
+    counts = context.objects.counts
+    return [
+        f"image id {target.image_id}, object {number}"
+        for target, count in zip(context.truth, counts, strict=True)
+        for number in range(count)
+    ]
+
+
+def _check_depths(ranges: Tensor, known: _Shapes, names: Sequence[str], field: ShapeField) -> None:
+    """Refuse shapes that no camera in front of them sees; waits for the device."""
+    near, far = ranges.unbind(1)
+    is_wrong = ((near <= 0) | (near >= far)) & to_device(known.counts > 0, ranges.device)
+    if not bool(is_wrong.any()):
+        return
+    row = int(is_wrong.nonzero()[0])
+    name = names[int(np.flatnonzero(known.rows == row)[0])]
+    (least, most), called = ranges[row].tolist(), {"meshes": "mesh", "voxels": "voxels"}[field]
+    if least <= 0:
+        raise InputError(
+            f"{name}: its {called} begin at z = {least:g}, not in front of the camera; give targets in the camera "
+            "frame, where z is the distance ahead"
+        )
+    raise InputError(f"{name}: all of its {called} lie at z = {most:g}; give a shape that has depth")
