@@ -85,6 +85,8 @@ STABLE_TORCH_LIBRARY(detkit, m) {
   m.def("label_confusion(Tensor truth, Tensor answer, int rows, int columns) -> Tensor");
   m.def("label_pairs(Tensor first, Tensor second) -> (Tensor, Tensor)");
 
+  m.def("nearest_neighbors(Tensor queries, Tensor points, Tensor point_counts) -> Tensor");
+
   m.def("to_planes(Tensor image, bool flip_x, bool flip_y) -> Tensor");
   m.def("graph_segmentation(Tensor image, float scale, int min_size) -> Tensor");
   m.def(

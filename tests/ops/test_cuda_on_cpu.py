@@ -444,3 +444,25 @@ def test_label_confusion(kernels, dtype, rows, columns, count):
             for _ in range(2)
         )
         equals_the_cpu(kernels, "label_confusion", truth, answer, rows, columns)
+
+
+# A block has 128 queries and holds 256 points at once.
+@pytest.mark.parametrize("sizes", [(0, 5), (3, 0), (1, 1), (127, 255), (128, 256), (129, 257), (300, 700)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+def test_nearest_neighbors(kernels, dtype, sizes):
+    """Of points on a grid many are equally near, and some are not finite."""
+    generator = torch.Generator().manual_seed(0)
+    for unit in (0.5, 1e-3):
+        queries, points = (
+            (torch.randn(6, size, 3, generator=generator, dtype=dtype) / unit).round() * unit for size in sizes
+        )
+        queries[0, ::7, 1], points[0, ::5, 0], points[5] = float("inf"), float("nan"), float("nan")
+        counts = torch.tensor([sizes[1], sizes[1] // 2, 0, -1, 2**40, 3])
+        equals_the_cpu(kernels, "nearest_neighbors", queries, points, counts)
+
+
+def test_nearest_neighbors_of_more_objects_than_blocks(kernels):
+    generator = torch.Generator().manual_seed(0)
+    queries, points = (torch.randn(65535 + 2, size, 3, generator=generator) for size in (1, 2))
+    counts = torch.arange(65535 + 2) % 4
+    equals_the_cpu(kernels, "nearest_neighbors", queries, points, counts)

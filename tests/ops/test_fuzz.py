@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from detkit import ops
+from detkit.ops import meshes
 
 SEEDS, CALLS = 5, 150
 REFUSALS = (ValueError, RuntimeError)  # InputError is a ValueError
@@ -324,6 +325,19 @@ def label_pairs(draw: Draw) -> Tensor:
     return ops.label_pairs(*label_maps(draw, torch.int32))[1]
 
 
+def nearest_neighbors(draw: Draw) -> Tensor:
+    objects, queries, points = draw.either(0, 1, 3), draw.count(), draw.count()
+    counts = torch.randint(-1, points + 2, (objects,), generator=draw.generator)
+    dtype, scale = draw.either(*DTYPES), draw.either(1.0, 1.0, 1e-4, 1e3)
+    first, second = (
+        draw.tensor((torch.randn(objects, size, 3, generator=draw.generator) * scale).to(dtype))
+        for size in (queries, points)
+    )
+    if first.is_floating_point():
+        first.requires_grad_(draw.either(True, False))
+    return meshes.nearest_neighbors(first, second, draw.tensor(counts)).squared_distances
+
+
 OPS: dict[str, Callable[[Draw], Tensor]] = {
     "nms": nms,
     "batched_nms": batched_nms,
@@ -345,11 +359,12 @@ OPS: dict[str, Callable[[Draw], Tensor]] = {
     "batched_paste_masks_to_rle": batched_paste_masks_to_rle,
     "label_confusion": label_confusion,
     "label_pairs": label_pairs,
+    "nearest_neighbors": nearest_neighbors,
 }
 
 
 def test_every_op_is_listed():
-    assert set(OPS) == set(ops.__all__) - {"backend", "is_exporting", "RunLengths"}
+    assert set(OPS) == set(ops.__all__) - {"backend", "is_exporting", "RunLengths"} | {"nearest_neighbors"}
 
 
 @pytest.fixture(params=[1, 2])

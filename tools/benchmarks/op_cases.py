@@ -1,4 +1,4 @@
-"""The cases of ``tools/benchmark.py ops``: each operation of detkit.ops and torchvision's or pycocotools'."""
+"""The cases of ``tools/benchmark.py ops``: each operation of detkit.ops and torchvision's, torch's or pycocotools'."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from benchmarks.map_cases import map_cases
+from benchmarks.mesh_cases import mesh_cases
 from benchmarks.paired_times import Case
 from detkit import ops
 from detkit.ops.soft_nms import soft_nms_reference
@@ -22,7 +23,7 @@ PYRAMID_SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
 
 def op_cases() -> list[Case]:
     """All cases for the default device of torch."""
-    cases = [*nms_cases(), *soft_nms_cases(), *iou_cases(), *roi_align_cases(), *roi_pool_cases()]
+    cases = [*nms_cases(), *soft_nms_cases(), *iou_cases(), *roi_align_cases(), *roi_pool_cases(), *mesh_cases()]
     return cases + mask_cases() + map_cases() if torch.get_default_device().type == "cpu" else cases
 
 

@@ -25,6 +25,7 @@ CUDA_KERNELS = frozenset(
         "box_iou_backward",
         "label_confusion",
         "masks_to_runs",
+        "nearest_neighbors",
         "nms",
         "nms_padded",
         "paste_masks",
