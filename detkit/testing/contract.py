@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
+from detkit.structures import Meshes, PointClouds
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ def check_tensors_are_registered(module: nn.Module, owner: str) -> None:
 
 
 def is_close(one: Any, other: Any, rtol: float = RTOL, atol: float = ATOL) -> bool:
-    """Whether two results are the same up to rounding: tensors, arrays, numbers, and whatever holds such."""
+    """Whether two results are the same up to rounding: tensors, arrays, numbers, meshes, and what holds such."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         if one.shape != other.shape or one.dtype != other.dtype:
             return False
@@ -87,6 +88,8 @@ def is_close(one: Any, other: Any, rtol: float = RTOL, atol: float = ATOL) -> bo
         return one.keys() == other.keys() and all(is_close(one[key], other[key], rtol, atol) for key in one)
     if isinstance(one, Sequence) and not isinstance(one, str):
         return len(one) == len(other) and all(is_close(a, b, rtol, atol) for a, b in zip(one, other, strict=True))
+    if isinstance(one, (Meshes, PointClouds)):
+        return is_close(vars(one), vars(other), rtol, atol)
     if is_dataclass(one):
         names = [field.name for field in fields(one)]
         return all(is_close(getattr(one, name), getattr(other, name), rtol, atol) for name in names)

@@ -6,7 +6,8 @@ import torch
 
 from detkit.data import CocoDataset, ImageDataset, ShapesOptions, draw_shapes, find_split, open_split
 from detkit.data.conversion import convert
-from detkit.structures import Category, Target
+from detkit.structures import Category, PointClouds, Target
+from detkit.structures.meshes import icosphere
 from detkit.testing import ContractError, check_dataset
 from detkit.visualization import write_image
 
@@ -112,6 +113,20 @@ class Augmented(Squares):
         return np.random.default_rng().integers(0, 255, image.shape, np.uint8), target
 
 
+class WithMeshes(Squares):
+    """A mesh and points for each object, made anew at each reading."""
+
+    def made(self, index, shift=0.0, **fields):
+        ball = icosphere(1)
+        meshes = ball.with_vertices(ball.vertices + torch.tensor([shift, 0, 5]))
+        return super().made(index, meshes=meshes, voxels=PointClouds([torch.full((2, 3), 5.0)]), **fields)
+
+
+class OtherMeshes(WithMeshes):
+    def target(self, index):
+        return self.made(index, shift=0.1)
+
+
 class OtherTarget(Squares):
     def target(self, index):
         return self.made(index, low=11.0)
@@ -178,6 +193,7 @@ def test_an_error_of_read_stands_alone():
 
 def test_the_mutants_are_of_a_sound_one():
     check_dataset(Squares(), num_workers=0)
+    check_dataset(WithMeshes(), num_workers=0)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +210,7 @@ def test_the_mutants_are_of_a_sound_one():
         (MixedIds, r"all of Python's int or all str: got int, str"),
         (Unsorted, r"categories must be sorted by id"),
         (Augmented, r"not the same when it is read a second time"),
+        (OtherMeshes, r"target\(index\) and read\(index\)\[1\] differ"),
         (OtherTarget, r"target\(index\) and read\(index\)\[1\] differ"),
         (WithoutTheEmpty, r"ground_truth has no image \[3\]"),
         (OtherTruth, r"image 5 has 0 objects .* but its target 1"),
