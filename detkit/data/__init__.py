@@ -20,6 +20,7 @@ from detkit.data.packed.image_class import label_images
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.samples.collation import collate
 from detkit.data.shapes import ShapesOptions, draw_shapes
+from detkit.data.shapes3d import Shapes3D
 from detkit.data.sources import DataSource, UnlabeledImages
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.copy_paste import CopyPaste
@@ -57,6 +58,7 @@ __all__ = [
     "Mosaic",
     "ObjectNumbers",
     "ScaledCrop",
+    "Shapes3D",
     "ShapesOptions",
     "TrainingBatchSampler",
     "TrainingDataset",

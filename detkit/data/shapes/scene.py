@@ -54,7 +54,7 @@ def draw_scene(random: np.random.Generator, options: ShapesOptions) -> Scene:
     stack = _arrange(random, height, width, options)
     colors: list[np.ndarray] = []
     for shape in stack:
-        colors.append(_contrasting_color(random, bases, colors, options.contrast))
+        colors.append(contrasting_color(random, bases, colors, options.contrast))
         shade = 1 + random.uniform(-0.15, 0.15) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
         x, y, w, h = cv2.boundingRect((shape.alpha > 0).view(np.uint8))
         alpha = shape.alpha[y : y + h, x : x + w, None]
@@ -149,11 +149,11 @@ def _swarm(random: np.random.Generator, height: int, width: int, options: Shapes
     return _Shape(label, alpha, alpha >= 0.5, None, np.zeros((len(KEYPOINT_NAMES), 3)), iscrowd=True)
 
 
-def _contrasting_color(
-    random: np.random.Generator, bases: np.ndarray, others: list[np.ndarray], contrast: float
+def contrasting_color(
+    random: np.random.Generator, bases: np.ndarray, others: list[np.ndarray], contrast: float, darkest: float = 0.0
 ) -> np.ndarray:
     """A color far from the background's, and half as far from the other shapes'; the best of twenty otherwise."""
-    candidates = random.uniform(0, 255, (20, 3))
+    candidates = random.uniform(darkest, 255, (20, 3))
     distances = np.min([np.linalg.norm(candidates - base, axis=1) for base in bases], axis=0)
     for other in others:
         distances = np.minimum(distances, 2 * np.linalg.norm(candidates - other, axis=1))
