@@ -1,5 +1,5 @@
-// Nearest points on the CPU. A chunk of queries, coordinate by coordinate, is compared with one point after the other in
-// vector registers. Of up to 10,000 points, a k-d tree was at most twice as fast, and slower on some inputs.
+// Nearest points on the CPU. A chunk of queries, coordinate by coordinate, is compared with one point after the other,
+// in vector registers. A k-d tree was at most twice as fast for 10,000 points, and slower on some inputs.
 #include "../nearest_neighbors.h"
 
 #include <torch/csrc/stable/library.h>
