@@ -31,6 +31,7 @@ from detkit.models.two_stage.fast_rcnn import FastRCNN
 from detkit.models.two_stage.faster_rcnn import FasterRCNN
 from detkit.models.two_stage.keypoint_rcnn import KeypointRCNN
 from detkit.models.two_stage.mask_rcnn import MaskRCNN
+from detkit.models.two_stage.mesh_rcnn import MeshRCNN
 from detkit.models.two_stage.rcnn import RCNN
 from detkit.models.two_stage.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.two_stage.two_stage_detector import TwoStageDetector
@@ -57,6 +58,7 @@ __all__ = [
     "Localizer",
     "MaskRCNN",
     "MergeRule",
+    "MeshRCNN",
     "OverFeat",
     "PanopticFPN",
     "Raw",

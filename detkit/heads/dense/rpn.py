@@ -73,6 +73,7 @@ class RPN(PostprocessedHead):
         convolutions: 3x3 convolutions before the two outputs.
         exact_anchors: do not round anchors to whole pixels. By default their corners are rounded, and the step between
             cells of levels that do not divide the image, as torchvision's published weights expect.
+        least_background_iou: anchors with a lower IoU than this with every object learn nothing.
 
     Raises:
         InputError: the levels differ in channels, or `strides` or `anchor_sizes` has another number of levels.
@@ -100,6 +101,7 @@ class RPN(PostprocessedHead):
         postprocess_for_training: NMS | Postprocess | None = None,
         convolutions: int = 1,
         exact_anchors: bool = False,
+        least_background_iou: float = 0.0,
     ) -> None:
         super().__init__()
         channels = shared_channels("RPN", in_channels, strides)
@@ -118,7 +120,9 @@ class RPN(PostprocessedHead):
             nn.init.zeros_(layer.bias)
 
         self.coder = DeltaCoder()
-        self.matcher = Matcher(foreground_iou, background_iou, keep_best=True)
+        self.matcher = Matcher(
+            foreground_iou, background_iou, keep_best=True, least_background_iou=least_background_iou
+        )
         self.samples_per_image = samples_per_image
         self.foreground_fraction = foreground_fraction
         self.postprocess = postprocess
