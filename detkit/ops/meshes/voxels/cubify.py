@@ -76,9 +76,10 @@ def cubify(voxels: Tensor, threshold: float) -> PackedMeshes:
     vertices = torch.stack([x, rows % (height + 1), places[1]], dim=1).to(dtype)
     vertices = vertices * 2 / torch.tensor([width - 1, height - 1, depth - 1], dtype=dtype, device=device) - 1
     vertex_item = rows.div(height + 1, rounding_mode="floor")
+    a, b, c, d = quads.unbind(1)
     return PackedMeshes(
         vertices,
-        quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3),
+        torch.stack([a, b, c, a, c, d], dim=1).view(-1, 3),
         _count(vertex_item, number),
         _count(item, number) * 2,
     )

@@ -146,7 +146,7 @@ def _on_side(corner: Tensor, other: Tensor, is_lower: Tensor, y: Tensor) -> Tens
     """
     low, high = torch.where(is_lower[:, None], corner, other), torch.where(is_lower[:, None], other, corner)
     share = (y - low[:, 1]) / (high[:, 1] - low[:, 1])
-    return (low + share[:, None] * (high - low))[:, [0, 2]]
+    return (low + share[:, None] * (high - low))[:, ::2]
 
 
 def _checked(size: tuple[int, int, int]) -> tuple[int, int, int]:
