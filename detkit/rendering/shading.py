@@ -15,6 +15,9 @@ from detkit.structures import Meshes
 
 Color = tuple[float, float, float]
 
+_CREASE = np.cos(np.radians(30))
+"""Of the angle between the normals of a face and of its vertex, beyond which it is flat there; at cubes it is 35."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -22,7 +25,6 @@ class Material:
 
     Args:
         color: red, green and blue in [0, 1].
-        smooth: whether normals are interpolated between vertices; False: each face is flat.
         specular: strength of highlights, 0 for a matte surface.
         shininess: exponent of highlights (Blinn, "Models of Light Reflection", 1977); the more, the smaller they are.
         noise: the largest change of the color by the texture, as a share of it.
@@ -31,7 +33,6 @@ class Material:
     """
 
     color: Color = (0.7, 0.7, 0.7)
-    smooth: bool = False
     specular: float = 0.0
     shininess: float = 30.0
     noise: float = 0.0
@@ -82,12 +83,12 @@ class Lighting:
 def shade(fragments: Fragments, meshes: Meshes, materials: Sequence[Material], lighting: Lighting) -> Floats:
     """The colors ``(3, P)`` of covered pixels, 1 for white; highlights may exceed it.
 
-    Both sides of a face are lit as the one that the camera sees.
+    Faces are shaded smoothly, but not over sharp edges. Both sides of a face are lit as the one that the camera sees.
     """
     faces = meshes.faces.cpu().numpy()
     positions = fragments.interpolated(meshes.vertices.detach().double().cpu().numpy(), faces)
     view = _unit(-positions)
-    normals = _normals(fragments, meshes, faces, materials)
+    normals = _normals(fragments, meshes, faces)
     normals *= np.where(_dot(normals, view) < 0, -1.0, 1.0)
     diffuse, highlights = np.zeros_like(normals) + _column(lighting.ambient), np.zeros_like(normals)
     specular = _per_pixel(fragments, [material.specular for material in materials])
@@ -102,13 +103,18 @@ def shade(fragments: Fragments, meshes: Meshes, materials: Sequence[Material], l
     return _albedo(fragments, positions, materials) * diffuse + highlights
 
 
-def _normals(fragments: Fragments, meshes: Meshes, faces: Integers, materials: Sequence[Material]) -> Floats:
-    """Unit normals ``(3, P)``, of the faces or interpolated."""
-    flat: Floats = meshes.face_normals().detach().double().cpu().numpy().T[:, fragments.faces]
-    if not any(material.smooth for material in materials):
-        return flat
-    smooth = _unit(fragments.interpolated(meshes.vertex_normals().detach().double().cpu().numpy(), faces))
-    return np.where(_per_pixel(fragments, [material.smooth for material in materials]) > 0, smooth, flat)
+def _normals(fragments: Fragments, meshes: Meshes, faces: Integers) -> Floats:
+    """Unit normals ``(3, P)``, interpolated between those of the vertices, or of the face at sharp edges."""
+    of_faces, of_vertices = (
+        np.ascontiguousarray(normals.detach().double().cpu().numpy().T)
+        for normals in (meshes.face_normals(), meshes.vertex_normals())
+    )
+    flat = of_faces[:, fragments.faces]
+    smooth = np.zeros_like(flat)
+    for corner, weight in zip(faces[fragments.faces].T, fragments.barycentrics, strict=True):
+        normals = of_vertices[:, corner]
+        smooth += np.where(_dot(normals, flat) >= _CREASE, normals, flat) * weight
+    return _unit(smooth)
 
 
 def _albedo(fragments: Fragments, positions: Floats, materials: Sequence[Material]) -> Floats:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 import torch
@@ -11,22 +9,18 @@ import torch
 from detkit.data.shapes.backgrounds import plain_background
 from detkit.data.shapes.scene import contrasting_color
 from detkit.data.shapes3d.arrangement import Arrangement
-from detkit.data.shapes3d.solids import Solid
 from detkit.rendering import Light, Lighting, Material, render
 
 _FULL = 255.0
 _DARKEST = 70.0  # of red, green and blue: faces of a darker object look alike
 
 
-def photograph(
-    random: np.random.Generator, arrangement: Arrangement, solids: Sequence[Solid], contrast: float, noise: float
-) -> np.ndarray:
+def photograph(random: np.random.Generator, arrangement: Arrangement, contrast: float, noise: float) -> np.ndarray:
     """The image ``(H, W, 3)`` uint8 RGB of arranged objects.
 
     Args:
         random: generates colors, lights, background and noise.
         arrangement: the objects and the camera.
-        solids: the classes.
         contrast: least distance of an object's color from the background's mean in RGB space (0 to 441), and twice the
             least distance from another object's, both in white light.
         noise: largest standard deviation of the Gaussian noise in gray levels.
@@ -35,9 +29,9 @@ def photograph(
     background, base = plain_background(random, height, width)
     colors: list[np.ndarray] = []
     materials = []
-    for label in arrangement.labels.tolist():
+    for _ in range(len(arrangement.meshes)):
         colors.append(contrasting_color(random, base[None], colors, contrast, _DARKEST))
-        materials.append(_random_material(random, colors[-1], solids[label].smooth))
+        materials.append(_random_material(random, colors[-1]))
     pixels = np.clip(background, 0, _FULL).astype(np.uint8)
     behind = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     lighting = _random_lighting(random)
@@ -49,11 +43,10 @@ def photograph(
     return np.clip(image, 0, _FULL).round().astype(np.uint8)
 
 
-def _random_material(random: np.random.Generator, color: np.ndarray, smooth: bool) -> Material:
+def _random_material(random: np.random.Generator, color: np.ndarray) -> Material:
     red, green, blue = (color / _FULL).tolist()
     return Material(
         (red, green, blue),
-        smooth,
         specular=random.uniform(0, 0.4),
         shininess=random.uniform(10, 60),
         noise=random.uniform(0, 0.25),

@@ -117,7 +117,7 @@ class Shapes3D(ImageDataset):
         """The image as an array ``(H, W, 3)``, and its target."""
         arrangement = self._arranged(index)
         random = self._random(index, "appearance")
-        image = photograph(random, arrangement, self.solids, self.contrast, self.noise)
+        image = photograph(random, arrangement, self.contrast, self.noise)
         return image, self._target(index, arrangement)
 
     def target(self, index: int) -> Target:

@@ -33,12 +33,10 @@ class Solid:
     Args:
         name: of the class.
         draw: gives vertices ``(V, 3)`` and faces ``(F, 3)`` of one of random proportions.
-        smooth: whether it is shaded without visible faces.
     """
 
     name: str
     draw: Callable[[np.random.Generator], Surface]
-    smooth: bool
 
     def drawn(self, random: np.random.Generator) -> Surface:
         """One of random proportions: its bounding box around the origin, its farthest vertex at distance 1."""
@@ -97,14 +95,14 @@ def bracket(random: np.random.Generator) -> Surface:
 
 
 SOLIDS = (
-    Solid("box", box, smooth=False),
-    Solid("ellipsoid", ellipsoid, smooth=True),
-    Solid("cylinder", cylinder, smooth=False),
-    Solid("cone", cone, smooth=False),
-    Solid("torus", torus, smooth=True),
-    Solid("pyramid", pyramid, smooth=False),
-    Solid("wedge", wedge, smooth=False),
-    Solid("bracket", bracket, smooth=False),
+    Solid("box", box),
+    Solid("ellipsoid", ellipsoid),
+    Solid("cylinder", cylinder),
+    Solid("cone", cone),
+    Solid("torus", torus),
+    Solid("pyramid", pyramid),
+    Solid("wedge", wedge),
+    Solid("bracket", bracket),
 )
 """The solids that detkit makes itself."""
 
@@ -127,7 +125,7 @@ def solids_of_folder(folder: str | Path) -> list[Solid]:
     for stem in stems:
         if stems.count(stem) > 1:
             raise InputError(f"{folder}: several mesh files are named {stem}, and each is a class; rename all but one")
-    solids = (Solid(path.stem, _Fixed(*_of_file(path)), smooth=True) for path in paths)
+    solids = (Solid(path.stem, _Fixed(*_of_file(path))) for path in paths)
     return sorted(solids, key=lambda solid: solid.name)
 
 
