@@ -45,11 +45,10 @@ def project_faces(corners: Floats, camera: Floats, size: tuple[int, int], near: 
 
     The lines of two triangles at an edge that they share are each other's exact negatives.
     """
-    x, y, z = np.ascontiguousarray(np.moveaxis(corners, 2, 0))
-    columns = [_cross(x, y, z, first, second) for first, second in ((1, 2), (2, 0), (0, 1))]
-    planes = np.stack(columns, axis=1)  # (coordinate, corner, F)
-    volumes = x[:, 0] * planes[0, 0] + y[:, 0] * planes[1, 0] + z[:, 0] * planes[2, 0]
-    bounds = _pixel_bounds(_image_bounds(corners, camera, near), size)
+    points = np.ascontiguousarray(corners.transpose(2, 1, 0))  # (coordinate, corner, F)
+    planes = np.stack([_cross(points[:, first], points[:, second]) for first, second in ((1, 2), (2, 0), (0, 1))], 1)
+    volumes = points[0, 0] * planes[0, 0] + points[1, 0] * planes[1, 0] + points[2, 0] * planes[2, 0]
+    bounds = _pixel_bounds(_image_bounds(points, camera, near), size)
     shown = (volumes != 0) & (bounds[0] <= bounds[1]) & (bounds[2] <= bounds[3])
     faces = np.flatnonzero(shown)
     planes, volumes = planes[:, :, faces] * np.sign(volumes[faces]), np.abs(volumes[faces])
@@ -64,38 +63,38 @@ def owns_its_lines(a: Floats, b: Floats) -> NDArray[np.bool_]:
     return (a > 0) | ((a == 0) & (b > 0))
 
 
-def _cross(x: Floats, y: Floats, z: Floats, first: int, second: int) -> Floats:
-    """``(3, F)``, the cross products of two corners."""
-    x1, y1, z1, x2, y2, z2 = x[:, first], y[:, first], z[:, first], x[:, second], y[:, second], z[:, second]
+def _cross(first: Floats, second: Floats) -> Floats:
+    """``(3, F)``, the cross products of vectors ``(3, F)``."""
+    (x1, y1, z1), (x2, y2, z2) = first, second
     return np.stack([y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2])
 
 
-def _image_bounds(corners: Floats, camera: Floats, near: float) -> Floats:
+def _image_bounds(points: Floats, camera: Floats, near: float) -> Floats:
     """``(4, F)``, the least and largest x, and y, in the image of the part of each triangle beyond `near`."""
-    in_front = corners[:, :, 2] >= near
-    bounds = _bounds_of(corners, in_front, camera)
-    cut = np.flatnonzero(in_front.any(axis=1) & ~in_front.all(axis=1))
+    in_front = points[2] >= near
+    bounds = _bounds_of(points, in_front, camera)
+    cut = np.flatnonzero(in_front.any(axis=0) & ~in_front.all(axis=0))
     if len(cut):
-        starts = corners[cut]
+        starts = points[:, :, cut]
         steps = np.roll(starts, -1, axis=1) - starts
-        crosses = in_front[cut] != np.roll(in_front[cut], -1, axis=1)
-        share = (near - starts[:, :, 2]) / np.where(crosses, steps[:, :, 2], 1)
-        points = starts + share[:, :, None] * steps
-        points[:, :, 2] = near
-        others = _bounds_of(points, crosses, camera)
+        crosses = in_front[:, cut] != np.roll(in_front[:, cut], -1, axis=0)
+        crossings = starts + (near - starts[2]) / np.where(crosses, steps[2], 1) * steps
+        crossings[2] = near
+        others = _bounds_of(crossings, crosses, camera)
         bounds[0::2, cut] = np.minimum(bounds[0::2, cut], others[0::2])
         bounds[1::2, cut] = np.maximum(bounds[1::2, cut], others[1::2])
     return bounds
 
 
 def _bounds_of(points: Floats, counted: NDArray[np.bool_], camera: Floats) -> Floats:
-    """The bounds ``(4, F)`` in the image of the points ``(F, 3, 3)`` that count; inf and -inf where none does."""
-    depth = np.where(counted, points[:, :, 2], 1)
-    bounds = np.empty((4, len(points)))
+    """The bounds ``(4, F)`` in the image of the points ``(3, 3, F)`` that count; inf and -inf where none does."""
+    x, y, z = points
+    depth = np.where(counted, z, 1)
+    bounds = np.empty((4, points.shape[2]))
     for axis in range(2):
-        image = (points * camera[axis]).sum(axis=2) / depth
-        bounds[2 * axis] = np.where(counted, image, np.inf).min(axis=1)
-        bounds[2 * axis + 1] = np.where(counted, image, -np.inf).max(axis=1)
+        image = (x * camera[axis, 0] + y * camera[axis, 1] + z * camera[axis, 2]) / depth
+        bounds[2 * axis] = np.where(counted, image, np.inf).min(axis=0)
+        bounds[2 * axis + 1] = np.where(counted, image, -np.inf).max(axis=0)
     return bounds
 
 
