@@ -35,7 +35,8 @@ def edges_of_faces(faces: Tensor) -> FaceEdges:
         InputError: shape does not fit.
     """
     check_shape("faces", faces, ("F", 3))
-    ends = faces[:, [1, 2, 2, 0, 0, 1]].view(-1, 2)
+    a, b, c = faces.unbind(dim=1)
+    ends = torch.stack((b, c, c, a, a, b), dim=1).view(-1, 2)
     keys, rows = torch.unique(ends.amin(dim=1) * _SHIFT + ends.amax(dim=1), return_inverse=True)
     return FaceEdges(torch.stack([keys // _SHIFT, keys % _SHIFT], dim=1), rows.view(-1, 3))
 
