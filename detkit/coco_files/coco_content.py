@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from detkit.coco_files.mask_files import is_mask_file
 from detkit.errors import InputError
-from detkit.files import read_json
+from detkit.files import named_beside, read_json
 
 LISTS = ("images", "annotations", "categories")
 
@@ -17,10 +18,16 @@ LISTS = ("images", "annotations", "categories")
 def read_coco_file(path: str | Path) -> dict[str, Any]:
     """Read the content of a COCO file, checked to be an object with the lists `images`, `annotations` and `categories`.
 
+    Names of mask files become paths that can be opened: they are relative to the folder of the file, or the one above.
+
     Raises:
         InputError: not readable, not JSON, or a list is missing.
     """
-    return check_coco_content(read_json(path), str(path))
+    content = check_coco_content(read_json(path), str(path))
+    for annotation in content["annotations"]:
+        if is_mask_file(name := annotation.get("segmentation")):
+            annotation["segmentation"] = named_beside(path, name)
+    return content
 
 
 def check_coco_content(content: Any, source: str) -> dict[str, Any]:

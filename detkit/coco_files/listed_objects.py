@@ -123,7 +123,9 @@ def _derive(
         return
     own = read_segmentations(listed, rows) if segmentations is None else [segmentations[row] for row in rows]
     measured = [
-        (row, one) for row, one in zip(rows, own, strict=True) if one and (isinstance(one, dict) or sizes[row].any())
+        (row, one)
+        for row, one in zip(rows, own, strict=True)
+        if one and (not isinstance(one, list) or sizes[row].any())
     ]
     if measured:
         measured_rows, shapes = map(list, zip(*measured, strict=True))
@@ -131,7 +133,7 @@ def _derive(
         areas[measured_rows] = np.where(np.isnan(areas[measured_rows]), masks.areas, areas[measured_rows])
         boxes[measured_rows] = np.where(has_box[measured_rows, None], boxes[measured_rows], masks.boxes)
     for row, one in zip(rows, own, strict=True):
-        if one and not has_box[row] and not isinstance(one, dict):
+        if one and not has_box[row] and isinstance(one, list):
             boxes[row] = _extent(one)
     areas[:] = np.where(np.isnan(areas), _areas_inside(boxes, sizes), areas)
 

@@ -1,7 +1,9 @@
-"""COCO's masks: polygons, run lengths and compressed run lengths, checked before any kernel gets their numbers."""
+"""COCO's masks: polygons, run lengths and compressed run lengths, checked before any kernel gets their numbers; and
+paths of mask files."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 
 from detkit.coco_files.entry_lists import EntryList
+from detkit.coco_files.mask_files import encode_mask_file, encode_mask_files, is_mask_file
 from detkit.errors import InputError
 from detkit.files.json_values import is_finite_numbers, shown
 from detkit.ops.coco import fill_masks, measure_masks
@@ -23,13 +26,14 @@ from detkit.ops.masks import (
 )
 
 Rings = list[list[float]]
-Segmentation = Rings | dict[str, Any]
+Segmentation = Rings | dict[str, Any] | str
+"""Polygons, run lengths, or the path of a mask file."""
 
 _FEWEST_NUMBERS = 6  # of a polygon: three corners
 
 
 def read_segmentations(listed: EntryList, rows: Sequence[int] | None = None) -> list[Segmentation | None]:
-    """The ``segmentation`` of annotations: polygons of three corners or more, or ``{"size", "counts"}``.
+    """The ``segmentation`` of annotations: polygons of three corners or more, ``{"size", "counts"}``, or a path.
 
     Args:
         listed: the annotations.
@@ -40,7 +44,7 @@ def read_segmentations(listed: EntryList, rows: Sequence[int] | None = None) -> 
         corners.
 
     Raises:
-        InputError: one is neither, or has numbers that are not finite or too large.
+        InputError: one is none of these, has numbers that are not finite or too large, or its file is not there.
     """
     rows = range(len(listed)) if rows is None else rows
     values = [listed.entries[row].get("segmentation") for row in rows]
@@ -60,9 +64,13 @@ def check_segmentation(value: Any) -> Segmentation | None:
     """The ``segmentation`` of one annotation; see `read_segmentations`.
 
     Raises:
-        InputError: it is wrong; the message does not name the annotation. Whether run lengths make up a mask is seen
-            when they are encoded.
+        InputError: it is wrong; the message does not name the annotation. Whether run lengths or a file make up a mask
+            is seen when they are encoded.
     """
+    if is_mask_file(value):
+        if not os.path.isfile(value):
+            raise InputError(f"its mask file {shown(value, 300)} is not there")
+        return value
     if isinstance(value, list):
         if not _are_plain_polygons([value]):
             raise InputError(f"{shown(value)} is no list of polygons, each of finite x1, y1, x2, y2, …")
@@ -87,6 +95,8 @@ def encode_segmentation(segmentation: Segmentation, size: tuple[int, int] | None
     Raises:
         InputError: it is no mask of the image; the message does not name the annotation.
     """
+    if isinstance(segmentation, str):
+        return encode_mask_file(segmentation, size)
     _check_size(segmentation, size)
     if isinstance(segmentation, list):
         return polygons_to_rle([segmentation], *(size or (0, 0))).to_coco()[0]
@@ -161,9 +171,10 @@ def encode_masks(
         sizes: int64 ``(N, 2)`` height and width of each one's image; 0, 0: unknown.
 
     Raises:
-        InputError: run lengths are not a mask of the image, or polygons are in an image of unknown size.
+        InputError: run lengths or a file are not a mask of the image, or polygons are in an image of unknown size.
     """
     stated = [tuple(size) if any(size) else None for size in sizes.tolist()]
+    segmentations = _with_read_files(listed, rows, segmentations, stated)
     own_sizes = np.array(
         [
             checked_mask_size(one["size"]) if isinstance(one, dict) else size or (0, 0)
@@ -182,6 +193,25 @@ def encode_masks(
             except InputError as error:
                 _fail(listed, row, error)
     return _encoded(segmentations, own_sizes)
+
+
+def _with_read_files(
+    listed: EntryList,
+    rows: Sequence[int],
+    segmentations: Sequence[Segmentation],
+    sizes: Sequence[tuple[int, int] | None],
+) -> Sequence[Segmentation]:
+    """The same with the run lengths of mask files in their stead."""
+    files = [number for number, one in enumerate(segmentations) if isinstance(one, str)]
+    if not files:
+        return segmentations
+    runs = encode_mask_files([str(segmentations[number]) for number in files], [sizes[number] for number in files])
+    encoded = list(segmentations)
+    for number, one in zip(files, runs, strict=True):
+        if isinstance(one, InputError):
+            _fail(listed, rows[number], one)
+        encoded[number] = one
+    return encoded
 
 
 def _encoded(segmentations: Sequence[Segmentation], sizes: np.ndarray) -> EncodedMasks:

@@ -3,7 +3,7 @@
 from detkit.files.file_bytes import read_bytes
 from detkit.files.file_names import FileNames, path_parts
 from detkit.files.json_documents import json_text, parse_json, read_json
-from detkit.files.listing import is_hidden, named_file, named_path, visible, visible_below
+from detkit.files.listing import is_hidden, named_beside, named_file, named_path, visible, visible_below
 from detkit.files.writing import (
     check_writable,
     not_written,
@@ -21,6 +21,7 @@ __all__ = [
     "check_writable",
     "is_hidden",
     "json_text",
+    "named_beside",
     "named_file",
     "named_path",
     "not_written",

@@ -53,5 +53,19 @@ def named_path(folder: str | Path, name: str) -> str:
     return portable if os.path.exists(portable) else path
 
 
+def named_beside(source: str | Path, name: str) -> str:
+    """The path of the file that an annotation file names, relative to its folder or to the folder above it.
+
+    Where it is in neither, that in the folder of the annotation file.
+
+    Args:
+        source: the annotation file.
+        name: as it is written there; an absolute path stays.
+    """
+    folder = os.path.dirname(source)
+    paths = [named_path(one, name) for one in (folder, os.path.dirname(folder) if folder else os.pardir)]
+    return next((path for path in paths if os.path.isfile(path)), paths[0])
+
+
 def _is_hidden_name(name: str) -> bool:
     return name.startswith(".") and name not in (".", "..")

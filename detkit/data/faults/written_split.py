@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from detkit.coco_files import read_coco_file
 from detkit.data.image_dataset import ImageDataset
-from detkit.files import read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class WrittenSplit:
     def of(cls, dataset: ImageDataset) -> Self:
         """Those of a data set, of a COCO file before they are clipped to the image."""
         truth = dataset.ground_truth()
-        content: dict[str, Any] = read_json(truth) if isinstance(truth, (str, Path)) else truth
+        content: dict[str, Any] = read_coco_file(truth) if isinstance(truth, (str, Path)) else truth
         return cls.of_content("", content, str(dataset.annotations_path))
 
     @classmethod

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.coco_files.mask_files import read_mask
 from detkit.coco_files.segmentations import box_rings
 from detkit.data.packed.packed_json import PackedJson
 from detkit.errors import InputError
@@ -120,7 +121,8 @@ class KeypointRows(NumberRows):
 
 @dataclass(frozen=True)
 class MaskRows(Column):
-    """Masks, kept as polygons or run lengths and decoded on access; an object without one gets its filled box."""
+    """Masks, kept as polygons, run lengths or paths of files and decoded on access; an object without one gets its
+    filled box."""
 
     segmentations: PackedJson
 
@@ -137,9 +139,12 @@ class MaskRows(Column):
             own = [box if one is None else one for one, box in zip(own, filled, strict=True)]
         polygons = [number for number, one in enumerate(own) if isinstance(one, list)]
         encoded = [number for number, one in enumerate(own) if isinstance(one, dict)]
+        files = [number for number, one in enumerate(own) if isinstance(one, str)]
         try:
             masks[polygons] = rle_to_masks(polygons_to_rle([own[number] for number in polygons], height, width))
             masks[encoded] = rle_to_masks(RunLengths.from_coco([own[number] for number in encoded], image.size))
+            for number in files:
+                masks[number] = torch.from_numpy(read_mask(own[number], image.size))
         except InputError as error:
             raise InputError(f"{image.source}: a mask of image {image.image_id!r} is wrong: {error}") from error
         return masks

@@ -23,6 +23,6 @@ def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict[str, Any]:
             message does not name the entry.
     """
     checked = check_segmentation(segmentation)
-    if checked is None:
+    if checked is None or isinstance(checked, str):
         raise InputError("it is none of COCO's forms of a mask, or only polygons of fewer than three corners")
     return encode_segmentation(checked, size)

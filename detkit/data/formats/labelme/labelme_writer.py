@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from detkit.coco_files.segmentations import check_segmentation
+from detkit.coco_files.segmentations import check_segmentation, encode_segmentation
 from detkit.data.formats.writers import AnnotatedSplit, PutImage, suffix_of_copy, unique_stems
 from detkit.files import json_text, write_into
 from detkit.ops.masks import RunLengths, rle_to_masks
@@ -68,7 +68,8 @@ def _parts(one: Mapping[str, Any]) -> list[dict[str, Any]]:
     if isinstance(segmentation, list):
         return [{"points": _pairs(ring), "shape_type": "polygon", "mask": None} for ring in segmentation]
     if segmentation is not None:
-        pixels = rle_to_masks(RunLengths.from_coco([segmentation]))[0].numpy().astype(bool)
+        runs = encode_segmentation(segmentation, None)
+        pixels = rle_to_masks(RunLengths.from_coco([runs]))[0].numpy().astype(bool)
         rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
         if len(rows):
             top, bottom, left, right = (int(side) for side in (rows[0], rows[-1], columns[0], columns[-1]))
