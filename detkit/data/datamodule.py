@@ -77,6 +77,7 @@ class DataModule(lightning.LightningDataModule):
         lacks: fields that the data does not have, such as panoptic_map: its images teach nothing about them.
         repeat_threshold: images with a class that fewer than this share of the images hold are drawn more often, see
             ``docs/data.md``; null: each image once an epoch.
+        excluded_images: file names, as in the annotations, of images that are left out of all splits.
 
     Attributes:
         skip_batches: the number of batches that the next `train_dataloader` skips in its first epoch, for a run that is
@@ -121,6 +122,7 @@ class DataModule(lightning.LightningDataModule):
         val_fraction: float | None = None,
         repeat_threshold: float | None = None,
         lacks: list[str] | None = None,
+        excluded_images: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
@@ -143,11 +145,9 @@ class DataModule(lightning.LightningDataModule):
             "test": (test_images, test_annotations),
         }
         self.eval_split = eval_split
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.batch_size, self.num_workers = batch_size, num_workers
         self.mixing, self.mixing_epochs = mixing or [], mixing_epochs
-        self.augmentation = augmentation
-        self.aspect_ratio_grouping = aspect_ratio_grouping
+        self.augmentation, self.aspect_ratio_grouping = augmentation, aspect_ratio_grouping
         self.reads = frozenset(reads or ()).union(*(stage.reads for stage in self.mixing))
         self.on_bad_image, self.on_bad_box = on_bad_image, on_bad_box
         self.seed = seed
@@ -155,10 +155,9 @@ class DataModule(lightning.LightningDataModule):
         check_names(self.sources)
         self.eval_transform = eval_transform
         self.skip_batches = 0
-        self.make_dataset = dataset
-        self.proposals = proposals
+        self.make_dataset, self.proposals = dataset, proposals
         self.val_fraction, self.repeat_threshold = val_fraction, repeat_threshold
-        self.lacks = checked_lacks(lacks)
+        self.lacks, self.excluded_images = checked_lacks(lacks), excluded_images or []
         self._datasets: dict[Split, ImageDataset] = {}
         self._sources: list[tuple[DataSource, SourceDataset]] = []
 
@@ -206,6 +205,7 @@ class DataModule(lightning.LightningDataModule):
         """
         if split not in self._datasets:
             dataset = self.splits.open(split, self._reading()).reading(self._fields_of_files)
+            dataset = dataset.without_images(self.excluded_images)
             self._datasets[split] = dataset.with_image_labels(self.image_class) if self.image_class else dataset
         return self._datasets[split]
 

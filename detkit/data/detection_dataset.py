@@ -47,6 +47,7 @@ class DetectionDataset(ImageDataset):
         advice: what messages advise where a field cannot be read from this format.
         of_maps: whether maps are its annotations, which a conversion to maps then writes; else it paints masks.
         held_out: the part of its images that the data set has; None: all.
+        excluded: file names of images that are left out; see `without_images`.
     """
 
     readable: ClassVar[frozenset[str]] = frozenset()
@@ -63,6 +64,7 @@ class DetectionDataset(ImageDataset):
         self.annotations_path: Path = source
         self._on_bad_image: OnBad = on_bad_image
         self.held_out: HeldOut | None = None
+        self.excluded: frozenset[str] = frozenset()
         self._load(frozenset(reads))
 
     def _load(self, reads: frozenset[str]) -> None:
@@ -74,7 +76,14 @@ class DetectionDataset(ImageDataset):
             self._packed = self._without_unreadable()
         else:
             self.check_files()
+        self._exclude()
         self._hold_out()
+
+    def _exclude(self) -> None:
+        is_excluded = np.isin(self._packed.file_names, sorted(self.excluded))
+        if is_excluded.any():
+            self._packed = self._packed.select_images(np.flatnonzero(~is_excluded))
+            logger.info("%s: %d images were left out, as asked for", self.annotations_path, is_excluded.sum())
 
     def _hold_out(self) -> None:
         if self.held_out is not None:
@@ -124,6 +133,15 @@ class DetectionDataset(ImageDataset):
         other = copy.copy(self)
         other.held_out = held_out
         other._hold_out()
+        return other
+
+    def without_images(self, file_names: Collection[str]) -> Self:
+        """The same data set without the images of these names; see `ImageDataset.without_images`."""
+        if not file_names:
+            return self
+        other = copy.copy(self)
+        other.excluded = self.excluded | set(file_names)
+        other._exclude()
         return other
 
     def ground_truth(self) -> Path | dict:

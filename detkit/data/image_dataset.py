@@ -70,6 +70,22 @@ class ImageDataset(Dataset, ABC):
         self.check_fields(names)
         return self
 
+    def without_images(self, file_names: Collection[str]) -> Self:
+        """The same data set without some images, in training and evaluation.
+
+        Args:
+            file_names: of the images, as in the annotations. There may be no such images.
+
+        Raises:
+            InputError: the data set does not support it.
+        """
+        if not file_names:
+            return self
+        raise InputError(
+            f"{type(self).__name__} cannot leave out images by name: leave out data.excluded_images, or the images in "
+            "the class"
+        )
+
     def ground_truth(self) -> Path | dict:
         """The ground truth for evaluation: the path of a COCO file or its content, by default made from all targets."""
         return _coco_content(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,9 @@ import numpy as np
 
 from detkit.coco_files import read_coco_file
 from detkit.data.image_dataset import ImageDataset
+
+SHAPE_KEYS = ("model", "voxel", "rot_mat", "trans_mat", "K")
+"""Of an object in a COCO file, what tells its shape in space; see `detkit.data.formats.fields.mesh_readers`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,7 @@ class WrittenSplit:
         image_labels: int64 ``(n,)`` the class of each image; None where images have none.
         images_path: the folder of the images; None: unknown.
         stuff: the classes that have no objects, such as grass.
+        shapes: of each object what tells its shape in space, under the keys of a COCO file; empty where nothing does.
     """
 
     name: str
@@ -54,6 +59,7 @@ class WrittenSplit:
     image_labels: np.ndarray | None = None
     images_path: Path | None = None
     stuff: frozenset[str] = frozenset()
+    shapes: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def of(cls, dataset: ImageDataset) -> Self:
@@ -94,6 +100,7 @@ class WrittenSplit:
             image_labels=np.array(of_images, dtype=np.int64) if any(label >= 0 for label in of_images) else None,
             images_path=images_path,
             stuff=frozenset(str(one["name"]) for one in categories if one.get("isthing") == 0),
+            shapes=[{key: one[key] for key in SHAPE_KEYS if one.get(key) is not None} for one in entries],
         )
 
     def __len__(self) -> int:
@@ -104,6 +111,11 @@ class WrittenSplit:
         """int64 ``(m, 2)`` height and width of the image of each object."""
         sizes: np.ndarray = self.sizes[self.image_rows]
         return sizes
+
+    @cached_property
+    def states_cameras(self) -> bool:
+        """Whether objects state the cameras of their images."""
+        return any("K" in one for one in self.shapes)
 
     def with_sizes(self, sizes: np.ndarray) -> Self:
         """The same where sizes that are not stated are those of files, int64 ``(n, 2)``; 0 where they are unknown."""
@@ -121,6 +133,7 @@ class WrittenSplit:
             object_names=[self.object_names[row] for row in listed],
             segmentations=[self.segmentations[row] for row in listed],
             keypoints=[self.keypoints[row] for row in listed],
+            shapes=[self.shapes[row] for row in listed] if self.shapes else (),
         )
 
     def objects_of_images(self) -> list[np.ndarray]:

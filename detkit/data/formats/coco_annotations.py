@@ -88,7 +88,7 @@ def pack_annotations(
     }
     kept_annotations = [objects.listed.entries[row] for row in order.tolist()]
     known_sizes = dict(zip(images.ids, map(tuple, sizes.tolist()), strict=True))
-    file = CocoFile(path, images_path or path.parent, categories, known_sizes)
+    file = CocoFile(path, images_path or path.parent, categories, known_sizes, content["annotations"])
     for name in reads:
         if name in readers:
             columns[name] = readers[name].read(

@@ -8,60 +8,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from detkit.coco_files import EntryList, encode_masks, read_keypoints, read_segmentations, stated_numbers_of_keypoints
+from detkit.data.formats.fields.field_reader import CocoFile, FieldReader, annotation_name, numbers_of
+from detkit.data.formats.fields.mesh_readers import CameraReader, MeshReader, VoxelReader
 from detkit.data.maps.label_maps import LabelMapFiles
 from detkit.data.maps.panoptic_maps import find_panoptic
 from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.packed.packed_json import PackedJson
 from detkit.errors import InputError
-from detkit.files.json_values import is_finite_numbers, shown
-from detkit.structures.categories import Category, keypoint_category
+from detkit.files.json_values import is_finite_numbers
+from detkit.structures.categories import keypoint_category
 
 logger = logging.getLogger(__name__)
-
-
-class CocoFile(NamedTuple):
-    """The file that a reader reads from.
-
-    Args:
-        path: of the file, for messages.
-        images_path: the folder that file names are relative to.
-        categories: in the order of the labels.
-        image_sizes: ``(height, width)`` by the id of the image.
-    """
-
-    path: Path
-    images_path: Path
-    categories: Sequence[Category]
-    image_sizes: Mapping[Any, tuple[int, int]] = MappingProxyType({})
-
-
-class FieldReader:
-    """Base class of readers of one field of all targets.
-
-    Attributes:
-        per_object: whether the field belongs to objects, else to images.
-    """
-
-    per_object = True
-
-    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> Column | None:
-        """Read the field of all entries; None where the file does not annotate it.
-
-        Args:
-            entries: the file's entries of all objects, ordered by image, or of all images.
-            file: which they are from.
-
-        Raises:
-            InputError: an entry is wrong, or the field is not in the file.
-        """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -90,7 +52,7 @@ class ObjectNumbers(FieldReader):
             value, name = entry.get(self.key), f"{file.path}: the {self.key} of {annotation_name(entry)}"
             if value is None and self.absent is None:
                 raise InputError(f"{name} is missing, but other objects have it: add it")
-            values[row] = self.absent if value is None else _numbers(value, self.row, self.dtype, name)
+            values[row] = self.absent if value is None else numbers_of(value, self.row, self.dtype, name)
         return ObjectRows(values, self.key)
 
 
@@ -120,7 +82,7 @@ class ImageNumbers(FieldReader):
         values = np.zeros((len(entries), *self.row), dtype=self.dtype)
         for index in np.flatnonzero(known).tolist():
             name = f"{file.path}: the {self.key} of image {entries[index].get('id')!r}"
-            values[index] = _numbers(entries[index][self.key], self.row, self.dtype, name)
+            values[index] = numbers_of(entries[index][self.key], self.row, self.dtype, name)
         return ImageRows(values, self.key, known)
 
 
@@ -148,21 +110,6 @@ class RegionReader(FieldReader):
                 "{class_path: detkit.proposals.SelectiveSearch}, which computes them"
             )
         return ImageRegions(PackedJson.pack(listed), self.key)
-
-
-def _numbers(value: Any, shape: tuple[int, ...], dtype: str, name: str) -> np.ndarray:
-    """A number, or nested lists of them."""
-    try:
-        array = np.array(value)
-        cast = array.astype(dtype) if array.dtype.kind in "iufb" else np.array(None)
-    except (ValueError, OverflowError, RecursionError):
-        array = cast = np.array(None)
-    is_whole = np.dtype(dtype).kind in "iu"
-    is_valid = cast.dtype.kind != "O" and array.shape == shape and np.isfinite(array).all() and np.isfinite(cast).all()
-    if not is_valid or (is_whole and (array != cast).any()):
-        kind = "whole numbers" if is_whole else "finite numbers"
-        raise InputError(f"{name} is {shown(value)}; it must be {kind} of shape {shape}")
-    return cast
 
 
 @dataclass(frozen=True)
@@ -209,11 +156,6 @@ class KeypointReader(FieldReader):
         return KeypointRows(keypoints)
 
 
-def annotation_name(annotation: Mapping[str, Any]) -> str:
-    """The name of an annotation in messages."""
-    return f"annotation {annotation.get('id')!r} of image {annotation.get('image_id')!r}"
-
-
 @dataclass(frozen=True)
 class LabelMapReader(FieldReader):
     """``label_map``: a PNG of one channel whose values are category ids; see `LabelMapFiles`."""
@@ -239,7 +181,9 @@ COCO_READERS: Mapping[str, FieldReader] = {
     "keypoints": KeypointReader(),
     "label_map": LabelMapReader(),
     "panoptic_map": PanopticReader(),
-    "camera": ImageNumbers("camera", row=(3, 3)),
+    "camera": CameraReader(),
     "proposals": RegionReader(),
+    "meshes": MeshReader(),
+    "voxels": VoxelReader(),
 }
 """The readers of the fields that are read on request."""

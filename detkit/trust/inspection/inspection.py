@@ -15,6 +15,7 @@ from detkit.data.faults.class_faults import class_problems
 from detkit.data.faults.keypoint_faults import keypoint_problems
 from detkit.data.faults.mask_faults import mask_problems
 from detkit.data.faults.problem import LEVELS, Problem
+from detkit.data.faults.shape_faults import shape_problems
 from detkit.data.faults.written_split import WrittenSplit
 from detkit.data.splits import Splits
 from detkit.data.spread import evenly_spread
@@ -127,7 +128,7 @@ def inspect_data(
 
 def annotation_problems(split: WrittenSplit) -> list[Problem]:
     """The faults of the annotations of one split."""
-    return [*box_problems(split), *mask_problems(split), *keypoint_problems(split)]
+    return [*box_problems(split), *mask_problems(split), *keypoint_problems(split), *shape_problems(split)]
 
 
 def _with_sizes(split: WrittenSplit, number: int, scanned: ScannedImages) -> WrittenSplit:
