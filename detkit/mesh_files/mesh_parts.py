@@ -1,4 +1,4 @@
-"""What readers of all formats share: polygons cut into triangles, and the check of what a file holds."""
+"""What all formats share: polygons and strips cut into triangles, and the checks of what is read and written."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.structures import Meshes
@@ -34,6 +35,28 @@ def triangle_fans(corners: Integers, counts: Integers) -> tuple[Integers, Intege
     return np.stack([corners[firsts], corners[firsts + steps + 1], corners[firsts + steps + 2]], axis=1), polygons
 
 
+def triangle_strips(corners: Integers, counts: Integers) -> tuple[Integers, Integers]:
+    """Strips cut into triangles, every second one turned, so that all face the same way.
+
+    Triangles that name a vertex twice are left out: they only join strips.
+
+    Args:
+        corners: the vertices of all strips, one strip after the other.
+        counts: the number of vertices of each strip; fewer than 3 make no triangle.
+
+    Returns:
+        ``(F, 3)`` the triangles, and ``(F,)`` the strip of each.
+    """
+    lengths = np.maximum(counts - 2, 0)
+    strips = np.repeat(np.arange(len(counts)), lengths)
+    steps = np.arange(len(strips)) - (np.cumsum(lengths) - lengths)[strips]
+    firsts = (np.cumsum(counts) - counts)[strips] + steps
+    odd = steps % 2
+    triangles = np.stack([corners[firsts], corners[firsts + 1 + odd], corners[firsts + 2 - odd]], axis=1)
+    distinct = (triangles != np.roll(triangles, 1, axis=1)).all(axis=1)
+    return triangles[distinct], strips[distinct]
+
+
 def mesh_of_file(
     path: str | Path,
     vertices: Floats,
@@ -53,7 +76,7 @@ def mesh_of_file(
     Raises:
         InputError: a coordinate is no finite float32, or a face names no vertex.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         points = np.ascontiguousarray(vertices, dtype=np.float32).reshape(-1, 3)
     triangles = np.ascontiguousarray(faces, dtype=np.int64).reshape(-1, 3)
     wrong = np.flatnonzero(~np.isfinite(points).all(axis=1))
@@ -71,16 +94,33 @@ def mesh_of_file(
 
 
 def one_mesh(path: str | Path, meshes: Meshes) -> tuple[Floats, Integers]:
-    """The vertices and faces of the one object that is to be written.
+    """The vertices and faces of the one object that is to be written; see `written_vertices`.
 
     Raises:
-        InputError: there are several objects, or none.
+        InputError: there are several objects, or none, or a coordinate is no finite number.
     """
     if len(meshes) != 1:
         raise InputError(
             f"{path}: a file holds one mesh, and these are {len(meshes)}; write them one by one, meshes[0]"
         )
-    return meshes.vertices.detach().cpu().numpy(), meshes.faces.cpu().numpy()
+    return written_vertices(path, meshes.vertices), meshes.faces.cpu().numpy()
+
+
+def written_vertices(path: str | Path, vertices: Tensor) -> Floats:
+    """``(V, 3)``, float64 where they were that, else float32.
+
+    Raises:
+        InputError: a coordinate is no finite number, which no reader takes.
+    """
+    points = vertices.detach().cpu()
+    points = points if points.dtype == torch.float64 else points.float()
+    wrong = (~points.isfinite().all(dim=1)).nonzero()
+    if len(wrong):
+        raise InputError(
+            f"{path}: vertex {int(wrong[0])} has a coordinate that is NaN or infinite; remove it from the mesh"
+        )
+    values: Floats = points.numpy()
+    return values
 
 
 def place_in(path: str | Path, lines: Sequence[int], row: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from detkit.errors import InputError
 from detkit.files import read_bytes, write_whole
+from detkit.files.json_values import shown
 from detkit.files.text_documents import numbers_in
 from detkit.mesh_files.mesh_parts import mesh_of_file, one_mesh, triangle_fans
 from detkit.structures import Meshes
@@ -18,6 +19,9 @@ _WITHOUT_SHAPE = {
     "d_interp", "shadow_obj", "trace_obj",
 }  # fmt: skip
 """Texture, normals, names, materials, lines and points, which are no part of the triangles."""
+
+_LARGEST = 2**62
+"""The largest number of a vertex that arrays hold, far beyond those of any file."""
 
 
 def read_obj(path: str | Path) -> Meshes:
@@ -100,9 +104,10 @@ def _polygon(path: str | Path, line: int, words: list[str], count: int) -> list[
         raise InputError(
             f"{path}, line {line}: a face has three or more vertex numbers, such as 'f 1 2 3', not {described!r}"
         )
-    if 0 in numbers or min(numbers) < -count:
-        wrong = 0 if 0 in numbers else min(numbers)
+    wrong = [number for number in numbers if number == 0 or not -count <= number <= _LARGEST]
+    if wrong:
         raise InputError(
-            f"{path}, line {line}: a face names vertex {wrong}; vertices count from 1, or back from -1 to -{count} here"
+            f"{path}, line {line}: a face names vertex {shown(wrong[0])}; vertices count from 1, or back from -1 to "
+            f"-{count} here"
         )
     return [number - 1 if number > 0 else number + count for number in numbers]

@@ -101,6 +101,7 @@ def test_vertices_without_faces_are_a_mesh(tmp_path):
         ("v 0 0 0\nf 1 1 x/2\n", r"a\.obj, line 2: a face"),
         ("v 0 0 0\nf 1 0 1\n", r"a\.obj, line 2: a face names vertex 0; vertices count from 1"),
         ("v 0 0 0\nf 1 -2 1\n", r"a\.obj, line 2: a face names vertex -2; .* to -1 here"),
+        (f"v 0 0 0\nf 1 1 {10**30}\n", r"a\.obj, line 2: a face names vertex 1000"),
         ("v 0 0 0\nf 1 1 \\\n 1\nf 1 1 1 2\n", r"a\.obj, line 4: a face names the vertices \[0, 0, 1\].* has 1;"),
         ("v 0 0 0\ncurv2 1 2\n", r"a\.obj, line 2: 'curv2' is no statement"),
         ("", r"a\.obj: this OBJ file has no vertices"),
