@@ -7,10 +7,12 @@ from pathlib import Path
 
 from detkit.errors import InputError
 from detkit.mesh_files.obj import read_obj, write_obj
+from detkit.mesh_files.ply import read_ply, write_ply
 from detkit.structures import Meshes
 
 _FORMATS: dict[str, tuple[Callable[[str | Path], Meshes], Callable[[str | Path, Meshes], None]]] = {
     ".obj": (read_obj, write_obj),
+    ".ply": (read_ply, write_ply),
 }
 
 MESH_SUFFIXES = tuple(_FORMATS)
@@ -29,9 +31,11 @@ def read_mesh(path: str | Path) -> Meshes:
 def write_mesh(path: str | Path, meshes: Meshes) -> None:
     """Write one mesh as a file in the format that its suffix names.
 
+    Coordinates are written as given, in whatever frame.
+
     Raises:
-        InputError: the suffix is not one of `MESH_SUFFIXES`, there are several meshes or none, or the file cannot be
-            written.
+        InputError: the suffix is not one of `MESH_SUFFIXES`, there are several meshes or none, a coordinate is no
+            finite number, or the file cannot be written.
     """
     _FORMATS[_suffix(path)][1](path, meshes)
 
