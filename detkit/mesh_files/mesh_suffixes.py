@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detkit.errors import InputError
+from detkit.mesh_files.gltf import read_gltf, write_gltf
 from detkit.mesh_files.obj import read_obj, write_obj
 from detkit.mesh_files.ply import read_ply, write_ply
 from detkit.structures import Meshes
@@ -13,6 +14,8 @@ from detkit.structures import Meshes
 _FORMATS: dict[str, tuple[Callable[[str | Path], Meshes], Callable[[str | Path, Meshes], None]]] = {
     ".obj": (read_obj, write_obj),
     ".ply": (read_ply, write_ply),
+    ".gltf": (read_gltf, write_gltf),
+    ".glb": (read_gltf, write_gltf),
 }
 
 MESH_SUFFIXES = tuple(_FORMATS)
@@ -22,6 +25,8 @@ MESH_SUFFIXES = tuple(_FORMATS)
 def read_mesh(path: str | Path) -> Meshes:
     """The one mesh of a file, in the format that its suffix names; float32 vertices, on the CPU.
 
+    A file of several objects gives them as one; `read_gltf_objects` keeps them apart.
+
     Raises:
         InputError: the suffix is not one of `MESH_SUFFIXES`, or the file cannot be read.
     """
@@ -29,13 +34,13 @@ def read_mesh(path: str | Path) -> Meshes:
 
 
 def write_mesh(path: str | Path, meshes: Meshes) -> None:
-    """Write one mesh as a file in the format that its suffix names.
+    """Write one mesh as a file in the format that its suffix names; several, or none, as glTF and GLB only.
 
     Coordinates are written as given, in whatever frame.
 
     Raises:
-        InputError: the suffix is not one of `MESH_SUFFIXES`, there are several meshes or none, a coordinate is no
-            finite number, or the file cannot be written.
+        InputError: the suffix is not one of `MESH_SUFFIXES`, the format holds one mesh and there are several or none, a
+            coordinate is no finite number, or the file cannot be written.
     """
     _FORMATS[_suffix(path)][1](path, meshes)
 
