@@ -28,6 +28,7 @@ ORDER = [
     "images",
     "coco_files",
     "mesh_files",
+    "voxel_files",
     "rendering",
     "boxes",
     "anchors",
