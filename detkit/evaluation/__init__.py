@@ -12,6 +12,8 @@ from detkit.evaluation.evaluator import Evaluation, EvaluationResult, Evaluator,
 from detkit.evaluation.files.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.localization_evaluator import LocalizationEvaluator
+from detkit.evaluation.meshes.mesh_comparison import MeshComparison, compare_meshes
+from detkit.evaluation.meshes.mesh_protocol import MESH_RCNN, PIXEL2MESH, MeshProtocol
 from detkit.evaluation.panoptic.panoptic_evaluation import PanopticEvaluation
 from detkit.evaluation.panoptic.panoptic_evaluator import PanopticEvaluator
 from detkit.evaluation.proposal_recall import ProposalRecall
@@ -34,7 +36,9 @@ from detkit.evaluation.weighting.image_weighting import ImageMeans, ImageWeighti
 from detkit.evaluation.weighting.intervals import Interval
 
 __all__ = [
+    "MESH_RCNN",
     "METRICS",
+    "PIXEL2MESH",
     "AssignedErrors",
     "ClassificationEvaluator",
     "CocoEvaluation",
@@ -50,6 +54,8 @@ __all__ = [
     "Interval",
     "LocalizationEvaluator",
     "MeasuredData",
+    "MeshComparison",
+    "MeshProtocol",
     "PanopticEvaluation",
     "PanopticEvaluator",
     "ProposalRecall",
@@ -64,6 +70,7 @@ __all__ = [
     "assign_errors",
     "bootstrap",
     "coco_table",
+    "compare_meshes",
     "confuse_detections",
     "confusion_table",
     "error_table",
