@@ -13,7 +13,10 @@ from detkit.evaluation.files.detections_file import evaluate_detections_file, ev
 from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.localization_evaluator import LocalizationEvaluator
 from detkit.evaluation.meshes.mesh_comparison import MeshComparison, compare_meshes
+from detkit.evaluation.meshes.mesh_evaluation import MeshEvaluation
+from detkit.evaluation.meshes.mesh_evaluator import MeshEvaluator
 from detkit.evaluation.meshes.mesh_protocol import MESH_RCNN, PIXEL2MESH, MeshProtocol
+from detkit.evaluation.meshes.single_mesh_evaluator import SingleMeshEvaluator
 from detkit.evaluation.panoptic.panoptic_evaluation import PanopticEvaluation
 from detkit.evaluation.panoptic.panoptic_evaluator import PanopticEvaluator
 from detkit.evaluation.proposal_recall import ProposalRecall
@@ -55,6 +58,8 @@ __all__ = [
     "LocalizationEvaluator",
     "MeasuredData",
     "MeshComparison",
+    "MeshEvaluation",
+    "MeshEvaluator",
     "MeshProtocol",
     "PanopticEvaluation",
     "PanopticEvaluator",
@@ -63,6 +68,7 @@ __all__ = [
     "ReportOptions",
     "SemanticEvaluation",
     "SemanticEvaluator",
+    "SingleMeshEvaluator",
     "VocEvaluation",
     "VocEvaluator",
     "WeightedNumbers",

@@ -12,6 +12,7 @@ from detkit.data.faults.suspicious_boxes import suspicious_boxes
 from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
+from detkit.evaluation.meshes.given_meshes import in_units_of_depth
 from detkit.preprocess import Batch
 from detkit.reporting import Evaluated, Section
 from detkit.reporting.sections.detection_sections import detection_sections
@@ -34,7 +35,7 @@ class Detection(Task):
 
     name = "detection"
     answer = Detections
-    parts = frozenset({"boxes", "labels", "masks", "keypoints"})
+    parts = frozenset({"boxes", "labels", "masks", "keypoints", "meshes", "voxels"})
     evaluators: tuple[type[Evaluator], ...] = (CocoEvaluator,)
     named = {  # noqa: RUF012 (of the class, and never changed)
         "bbox": NamedEvaluator(CocoEvaluator, "boxes", {"iou_type": "bbox"}),
@@ -96,7 +97,8 @@ class Detection(Task):
         if objects.boxes is None or objects.labels is None:
             return None
         ones = torch.ones(len(objects.boxes))
-        return Detections(objects.boxes, ones, objects.labels, masks=objects.masks, keypoints=objects.keypoints)
+        meshes = None if objects.meshes is None else in_units_of_depth(objects.meshes)
+        return Detections(objects.boxes, ones, objects.labels, objects.masks, objects.keypoints, meshes=meshes)
 
     def recovered(self, target: Target, answer: Detections) -> Recovered:
         """The IoU of each object with a detection of its class, each detection counted once."""

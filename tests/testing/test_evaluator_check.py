@@ -7,18 +7,22 @@ import pytest
 import torch
 
 from detkit.data import CocoDataset, ShapesOptions, draw_shapes, find_split
+from detkit.data.shapes3d import Shapes3D
 from detkit.evaluation import (
     ClassificationEvaluator,
     CocoEvaluator,
     Evaluation,
     Evaluator,
     LocalizationEvaluator,
+    MeshEvaluator,
     PanopticEvaluator,
     ProposalRecall,
     SemanticEvaluator,
+    SingleMeshEvaluator,
     VocEvaluator,
 )
-from detkit.structures import Classification, Detections, SemanticMap
+from detkit.structures import Classification, Detections, Meshes, SemanticMap
+from detkit.tasks import Detection
 from detkit.testing import ContractError, check_evaluator
 
 
@@ -77,6 +81,17 @@ class TestOursPass:
 
         nothing = SimpleNamespace(panoptic_map=torch.full((64, 96), -1, dtype=torch.int32))
         check_evaluator(PanopticEvaluator, maps, perfect, nothing)
+
+    def test_of_meshes_of_detections(self):
+        solids = Shapes3D("val", counts={"val": 4}, image_size=(64, 64)).reading({"masks", "meshes", "camera"})
+        check_evaluator(partial(MeshEvaluator, samples=1000), solids, Detection().truth, Detections.empty())
+
+    @pytest.mark.parametrize("protocol", ["meshrcnn", "pixel2mesh"])
+    def test_of_single_meshes(self, protocol):
+        solids = Shapes3D("val", counts={"val": 4}, image_size=(64, 64), max_objects=1).reading({"meshes"})
+        evaluator = partial(SingleMeshEvaluator, samples=1000, protocol=protocol)
+        nothing = SimpleNamespace(meshes=Meshes([torch.zeros(0, 3)], [torch.zeros(0, 3, dtype=torch.int64)]))
+        check_evaluator(evaluator, solids, lambda target: SimpleNamespace(meshes=target.meshes), nothing)
 
     def test_of_proposals(self, shapes):
         check_evaluator(ProposalRecall, shapes, lambda target: target.objects().boxes, torch.zeros(0, 4))

@@ -21,12 +21,14 @@ class MapTruth:
         categories: the T classes, sorted by id: things and stuff together.
         image_ids: the images, in the order in which all evaluators visit them.
         image_names: the file name by image id, where it is stated.
+        image_sizes: ``(height, width)`` by image id, where it is stated.
     """
 
     source: str
     categories: Sequence[Category]
     image_ids: Sequence[Any]
     image_names: dict[Any, str]
+    image_sizes: dict[Any, tuple[int, int]]
     image_numbers: dict[Any, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +51,9 @@ def read_map_truth(annotations: str | Path | dict) -> MapTruth:
     else:
         source, content = str(annotations), read_coco_file(annotations)
     categories = read_listed_categories(content["categories"], source) if content["categories"] else []
-    ids = read_images(content["images"], source).ids if content["images"] else []
+    listed = read_images(content["images"], source) if content["images"] else None
+    ids, sizes = (listed.ids, listed.sizes.tolist()) if listed else ([], [])
+    stated = {one: (height, width) for one, (height, width) in zip(ids, sizes, strict=True) if height and width}
     ordered = images_to_evaluate(ids, None, source)
     names = {one["id"]: name for one in content["images"] if isinstance(name := one.get("file_name"), str)}
-    return MapTruth(source, categories, ordered, names)
+    return MapTruth(source, categories, ordered, names, stated)

@@ -1,0 +1,125 @@
+"""The IoU of predicted voxels with true shapes: in the frustums of predicted boxes, or of the whole image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.ops.meshes import (
+    PackedMeshes,
+    frustum_point_voxels,
+    frustum_voxels,
+    to_box_frustum,
+    voxelize,
+    voxelize_points,
+)
+from detkit.structures import Detections, Target
+from detkit.structures.meshes import Meshes, PointClouds
+
+_ADVICE = "to evaluate without voxels, set voxel_threshold to null"
+
+
+def detected_voxel_ious(
+    image_id: Any, answer: Detections, rows: Tensor, true: Target, objects: Tensor, threshold: float
+) -> np.ndarray:
+    """float64 ``(M,)`` the IoU of the voxels of M detections, each with its object; NaN where the answer has no voxels.
+
+    Args:
+        image_id: for messages.
+        answer: the detections of the image.
+        rows: int64 ``(M,)`` which of them.
+        true: the objects of the image, with meshes or `voxels`.
+        objects: int64 ``(M,)`` which of them.
+        threshold: voxels of at least this probability are occupied.
+
+    Raises:
+        InputError: the target has no camera, or an object no voxels.
+    """
+    if answer.voxels is None or not len(rows):
+        return np.full(len(rows), np.nan)
+    if true.camera is None or true.meshes is None:
+        missing = "meshes" if true.meshes is None else "camera"
+        raise InputError(f"image {image_id!r}: its target has no {missing} to make true voxels with; {_ADVICE}")
+    predicted = answer.voxels[rows].detach().cpu() >= threshold
+    size = (predicted.shape[1], predicted.shape[2], predicted.shape[3])
+    points = None if true.voxels is None else true.voxels[objects]
+    boxes = answer.boxes[rows].detach().cpu()
+    try:
+        occupied = true_frustum_voxels(true.meshes[objects], points, boxes, true.camera, size)
+    except InputError as error:
+        raise InputError(f"image {image_id!r}: {error}; {_ADVICE}") from error
+    return voxel_ious(predicted, occupied)
+
+
+def object_voxel_iou(
+    image_id: Any, answer: Any, true: Target, image_size: tuple[int, int] | None, threshold: float
+) -> float:
+    """The IoU of the voxels of an image's one object, in the frustum of the whole image; NaN without voxels.
+
+    Args:
+        image_id: for messages.
+        answer: with ``voxels`` ``(1, D, H, W)``, their ``depth_range`` ``(2,)`` and the ``camera`` ``(3, 3)``.
+        true: the object, with closed meshes or `voxels`.
+        image_size: (height, width) of the image.
+        threshold: voxels of at least this probability are occupied.
+
+    Raises:
+        InputError: the image has no known size, or the object no voxels.
+    """
+    voxels, depths = (getattr(answer, name, None) for name in ("voxels", "depth_range"))
+    if voxels is None or depths is None:
+        return float("nan")
+    if image_size is None:
+        raise InputError(f"image {image_id!r}: the annotations state no height and width of it; {_ADVICE}")
+    if true.meshes is None:
+        raise InputError(f"image {image_id!r}: its target has no meshes; {_ADVICE}")
+    predicted = voxels.detach().cpu() >= threshold
+    size = (predicted.shape[1], predicted.shape[2], predicted.shape[3])
+    height, width = image_size
+    frustum = torch.tensor([[0.0, 0, width, height]]), answer.camera.cpu()[None], depths.cpu()[None]
+    try:
+        if true.voxels is not None:
+            counts = true.voxels.counts
+            occupied = voxelize_points(to_box_frustum(true.voxels.points.cpu(), counts, *frustum), counts, size)
+        else:
+            own = true.meshes.to("cpu")
+            vertices = to_box_frustum(own.vertices, own.vertex_counts, *frustum)
+            occupied = voxelize(vertices, own.faces, own.face_counts, size)
+    except InputError as error:
+        raise InputError(f"image {image_id!r}: {error}; {_ADVICE}") from error
+    return float(voxel_ious(predicted, occupied)[0])
+
+
+def true_frustum_voxels(
+    meshes: Meshes, points: PointClouds | None, boxes: Tensor, camera: Tensor, size: tuple[int, int, int]
+) -> Tensor:
+    """What the voxels predicted in boxes should be: bool ``(M, D, H, W)`` on the CPU, near layers first.
+
+    Args:
+        meshes: of the M objects, in the camera's frame; closed, unless there are `points`.
+        points: the centers of their occupied cells, which are taken instead of the meshes.
+        boxes: ``(M, 4)`` the predicted boxes ``x1 y1 x2 y2``.
+        camera: ``(3, 3)``.
+        size: D, H and W.
+
+    Raises:
+        InputError: a mesh is not closed, or an object is not in front of the camera or has no depth.
+    """
+    cameras = camera.cpu().expand(len(boxes), 3, 3)
+    if points is not None:
+        return frustum_point_voxels(points.points.cpu(), points.counts, boxes, cameras, size)
+    own = meshes.to("cpu")
+    packed = PackedMeshes(own.vertices, own.faces, own.vertex_counts, own.face_counts)
+    return frustum_voxels(packed, boxes, cameras, size)
+
+
+def voxel_ious(predicted: Tensor, true: Tensor) -> np.ndarray:
+    """float64 ``(M,)`` the IoU of M pairs of voxels ``(M, D, H, W)`` bool; 1 where both are empty."""
+    shared = (predicted & true).flatten(1).sum(1)
+    union = (predicted | true).flatten(1).sum(1)
+    ious: np.ndarray = torch.where(union > 0, shared.double() / union.clamp(min=1), 1.0).numpy()
+    return ious
