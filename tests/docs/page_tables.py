@@ -127,6 +127,15 @@ if "SemanticEvaluator" in THIS or "PanopticEvaluator" in THIS:
         replace(target, label_map=one.label_map, panoptic_map=one.label_map.int())
         for one, target in zip(label_maps, targets)
     ]
+if "MeshEvaluator" in THIS:
+    from dataclasses import replace
+    from detkit.structures.meshes import Meshes, icosphere
+    def balls(count):
+        ball = icosphere(1)
+        ball = ball.with_vertices(ball.vertices * 0.2 + ball.vertices.new_tensor([0, 0, 1]))
+        return Meshes.cat([Meshes([], []), *[ball] * count])
+    targets = [replace(target, meshes=balls(len(target))) for target in targets]
+    detections = [replace(one, meshes=balls(len(one))) for one in detections]
 """,
     "export.md": """
 import torch
