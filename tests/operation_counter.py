@@ -28,8 +28,9 @@ PACKAGE = str(Path(detkit.__file__).parent)
 LAUNCHES_NOTHING = ("aten.detach", "aten.empty", "aten.new_empty", "aten._unsafe_view", "aten.lift_fresh", "aten.alias")
 COPIES = {torch.Tensor.tolist: "tolist", torch.Tensor.cpu: "cpu", torch.Tensor.numpy: "numpy"}
 """Methods that wait for a device, but dispatch nothing where the tensor is on the CPU already."""
-ON_THE_HOST = ("structures/target.py", "structures/fields.py", "ops/nms.py")
-"""Where the objects of a target are selected before it moves to a device, and where scores are checked on the CPU."""
+ON_THE_HOST = ("structures/target.py", "structures/fields.py", "structures/meshes/object_rows.py", "ops/nms.py")
+"""Where the objects of a target are selected before it moves to a device, where the rows of packed objects are counted,
+and where scores are checked on the CPU."""
 
 
 class OperationCounter:

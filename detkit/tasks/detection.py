@@ -81,6 +81,8 @@ class Detection(Task):
             "count": "(B,) detections of each image",
             "masks": "(B, D, M, M) probability of the object within its box",
             "keypoints": "(B, D, K, 3) x y of each keypoint in pixels of the input, and its logit",
+            "voxels": "(B, D, Z, Y, X) probability of each cell in the frustum of the box, near cells first",
+            "depths": "(B, D) extent along z times focal length in pixels of the input, over the distance",
         }
 
     def report(self, evaluated: Evaluated) -> list[Section]:

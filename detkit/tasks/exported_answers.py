@@ -18,7 +18,7 @@ def exported_detections(outputs: Mapping[str, Tensor], batch: Batch, clip: bool 
     """The detections of each image.
 
     Args:
-        outputs: ``boxes``, ``scores``, ``labels``, ``count``, perhaps ``masks`` and ``keypoints``, as
+        outputs: ``boxes``, ``scores``, ``labels``, ``count``, perhaps ``masks``, ``keypoints`` and ``voxels``, as
             `detkit.tasks.Detection.export` describes them.
         batch: the images that the graph got, with their placements.
         clip: clip boxes to the image, and drop those in a border around it.
@@ -40,6 +40,9 @@ def exported_detections(outputs: Mapping[str, Tensor], batch: Batch, clip: bool 
             sizes = [batch.placements[image].given_size]
             pasted = batched_paste_masks_to_rle(outputs["masks"][image, own].float(), answer.boxes, [len(own)], sizes)
             answer = replace(answer, masks=pasted[0])
+        if "voxels" in outputs:
+            back, probabilities = batch.placements[image].inverse(), outputs["voxels"][image, own].float()
+            answer = replace(answer, voxels=Detections.kinds()["voxels"].move(probabilities, back, ()))
         answers.append(answer)
     return answers
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from detkit.geometry import Placement, Size
 from detkit.heads import Context
 from detkit.preprocess import Batch
-from detkit.structures import Target
+from detkit.structures import Meshes, PointClouds, Target
+from detkit.structures.meshes import icosphere
 
 CASES = ("objects", "crowds alone", "no objects", "no annotation")
 """What the images of a batch hold, see `Batches.targets`."""
@@ -148,6 +149,20 @@ class Batches:
             image_id=image,
             image_label=int(labels[0]),
             label_map=label_map,
-            camera=torch.eye(3),
+            camera=torch.tensor([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=torch.float32),
             proposals=boxes + torch.randn(count, 4, generator=generator),
+            meshes=_ellipsoids(boxes, (height, width)),
+            voxels=PointClouds(_ellipsoids(boxes, (height, width)).vertices_list()),
         )
+
+
+def _ellipsoids(boxes: Tensor, size: Size) -> Meshes:
+    """An ellipsoid that fills each box where the focal length is the width of the image, at distances from 4 on."""
+    sphere, (height, width), meshes = icosphere(1), size, []
+    for number, box in enumerate(boxes):
+        distance = 4 + number / 2
+        low, high = ((corner - box.new_tensor((width / 2, height / 2))) * distance / width for corner in box.view(2, 2))
+        center, radii = (low + high) / 2, (high - low) / 2
+        across = sphere.vertices[:, :2] * radii + center
+        meshes.append(torch.cat((across, distance + sphere.vertices[:, 2:] * radii.mean()), dim=1))
+    return Meshes(meshes, [sphere.faces] * len(boxes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detkit.files.json_values import shown
 from detkit.geometry import Size
-from detkit.heads import Context
+from detkit.heads import Context, RegionBranch
 from detkit.structures import Target
 from detkit.testing.batches import CASES, Batches
 from detkit.testing.contract import (
@@ -41,6 +41,7 @@ def check_head(
     resolution: int = 7,
     is_box_branch: bool | None = None,
     cut_boxes: bool = True,
+    before: Mapping[str, RegionBranch] | None = None,
     change_target: Callable[[Target], Target] | None = None,
     steps: int = 20,
     overfit_steps: int = 300,
@@ -60,6 +61,7 @@ def check_head(
         is_box_branch: of a branch, whether it classifies proposals or adds to given detections; None: it classifies if
             it has `candidates`.
         cut_boxes: whether detections lie inside of their image.
+        before: of a branch that reads the outputs of others in ``so_far``, those others by name, in their order.
         change_target: adds fields of your own to a target, ``lambda target: MyTarget(**vars(target), …)``.
         steps: in which the losses of one batch must fall.
         overfit_steps: at most so many until `decode` must find most of the objects of one batch.
@@ -68,7 +70,7 @@ def check_head(
         ContractError: a rule is broken; the message says which.
     """
     owner = type(head).__name__
-    caller = caller_of(head, strides, resolution, num_classes, is_box_branch)
+    caller = caller_of(head, strides, resolution, num_classes, is_box_branch, before)
     if caller is None:
         raise ContractError(
             f"a head is a DenseHead, RegionBranch, ImageHead or PixelHead of detkit.heads: got {owner}, derive it from "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -35,11 +37,13 @@ class Raw(NamedTuple):
         output: of its `forward`.
         regions: which a branch was called with; None for other heads.
         detections: which an instance branch adds to.
+        so_far: the outputs of the branches before it.
     """
 
     output: Any
     regions: Regions | None = None
     detections: list[Detections] | None = None
+    so_far: Mapping[str, Any] = MappingProxyType({})
 
 
 class Caller(Protocol):
@@ -116,11 +120,20 @@ class BranchCaller:
         resolution: of a crop, where the branch does not say.
         num_classes: classes of the detections that are added to.
         box: whether it is the box branch.
+        before: branches whose outputs it reads, by name.
     """
 
     objects = _OBJECTS
 
-    def __init__(self, strides: Sequence[float], resolution: int, num_classes: int, box: bool) -> None:
+    def __init__(
+        self,
+        strides: Sequence[float],
+        resolution: int,
+        num_classes: int,
+        box: bool,
+        before: Mapping[str, RegionBranch] | None = None,
+    ) -> None:
+        self.before = dict(before or {})
         self.strides, self.num_classes, self.finds_objects = [int(one) for one in strides], num_classes, box
         self.pool = RegionAlign(resolution)
         self.sampler = RegionSampler(count=_SAMPLED)
@@ -139,13 +152,20 @@ class BranchCaller:
                 placement.boxes(one.boxes) for placement, one in zip(context.batch.placements, detections, strict=True)
             ]
             regions = Regions.of_images(boxes, [one.labels for one in detections])
-        return Raw(head(crop, regions, {}, context), regions, detections)
+        so_far: dict[str, Any] = {}
+        with torch.no_grad():
+            for name, branch in self.before.items():
+                there = copy.deepcopy(branch).to(features[0].device).eval()
+                so_far = so_far | {name: there(crop, regions, so_far, context)}
+        # Of other crops: those that were computed here have no graph.
+        crop = Crops(self.pool, features, self.strides)
+        return Raw(head(crop, regions, so_far, context), regions, detections, so_far)
 
     def losses(self, head: Any, raw: Raw, context: Context) -> Any:
-        return head.losses(raw.output, raw.regions, {}, context)
+        return head.losses(raw.output, raw.regions, raw.so_far, context)
 
     def decode(self, head: Any, raw: Raw, context: Context) -> Any:
-        return head.decode(raw.output, raw.regions, {}, raw.detections, context)
+        return head.decode(raw.output, raw.regions, raw.so_far, raw.detections, context)
 
     def candidates(self, head: Any, raw: Raw, context: Context) -> Candidates:
         candidates: Candidates = head.candidates(raw.output, raw.regions, {}, context)
@@ -158,7 +178,12 @@ class BranchCaller:
 
 
 def caller_of(
-    head: nn.Module, strides: Sequence[float], resolution: int, num_classes: int, box: bool | None
+    head: nn.Module,
+    strides: Sequence[float],
+    resolution: int,
+    num_classes: int,
+    box: bool | None,
+    before: Mapping[str, RegionBranch] | None = None,
 ) -> Caller | None:
     """The caller of `head`; None where it is of no kind.
 
@@ -168,11 +193,12 @@ def caller_of(
         resolution: of a crop.
         num_classes: of the objects.
         box: of a branch whether it is the box branch; None: it is where it has candidates of its own.
+        before: of a branch those whose outputs it reads, by name.
     """
     if isinstance(head, RegionBranch):
         if box is None:
             box = type(head).candidates is not RegionBranch.candidates
-        return BranchCaller(strides, resolution, num_classes, box)
+        return BranchCaller(strides, resolution, num_classes, box, before)
     if isinstance(head, PixelHead):
         return PixelCaller()
     if isinstance(head, (DenseHead, ImageHead)):

@@ -40,6 +40,17 @@ def assert_same_answers(
             points = back.points(own["keypoints"][:count, :, :2])
             torch.testing.assert_close(points, one.keypoints[..., :2], atol=1e-3 * largest, rtol=0)
             torch.testing.assert_close(own["keypoints"][:count, :, 2], one.keypoints[..., 2], atol=1e-3, rtol=0)
+        if one.voxels is not None:
+            torch.testing.assert_close(own["voxels"][:count], one.voxels, atol=1e-3, rtol=0)
+            assert not own["voxels"][count:].any()
+            _assert_same_depths(own["depths"], one)
         if one.masks is not None:
             pasted = paste_masks(own["masks"][:count], one.boxes, placement.given_size)
             assert (pasted != one.masks).sum() <= 1e-3 * one.masks.sum()  # a boundary may round
+
+
+def _assert_same_depths(pixels: Tensor, expected: Detections) -> None:
+    """Those of a graph give the depths of the meshes, where a prediction has cubified all cells."""
+    assert expected.meshes is not None
+    assert (pixels[: len(expected)] > 0).all()
+    assert not pixels[len(expected) :].any()

@@ -25,6 +25,7 @@ KEYPOINTS = {"keypoint": partial(KeypointHead, num_keypoints=2, channels=8, conv
 FAMILIES = {
     **{name: MODELS[name] for name in ("faster", "cascade", "fast")},
     "masks and keypoints": lambda backbone: MaskRCNN(backbone(8), 3, MASKS, KEYPOINTS, **small()),
+    "mesh": MODELS["mesh"],
 }
 WITH_RESNET = {name: MODELS[name] for name in ("c4", "rcnn")}
 SIZES = [(48, 80), (60, 98), (36, 60)]  # with little padding, where features and so scores are equal
@@ -74,12 +75,13 @@ def with_images(model):
 def proposals_for(image, count):
     generator = torch.Generator().manual_seed(count)
     corners = torch.rand(count, 2, generator=generator) * torch.tensor(image.shape[:0:-1]) / 2
-    return Target(proposals=torch.cat((corners, corners + torch.rand(count, 2, generator=generator) * 15 + 5), dim=1))
+    boxes = torch.cat((corners, corners + torch.rand(count, 2, generator=generator) * 15 + 5), dim=1)
+    return Target(proposals=boxes, camera=torch.tensor([[60.0, 0, 30], [0, 60, 20], [0, 0, 1]]))
 
 
 def inputs_of(model, images, given):
     inputs = graph_inputs(model, images)
-    if given is not None:
+    if "proposals" in model.graph_fields:
         moved = [one.proposals for one in model.context(images, given=given).given]
         inputs["proposals"] = torch.nn.utils.rnn.pad_sequence(moved, batch_first=True)
     return inputs

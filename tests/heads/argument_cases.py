@@ -1,6 +1,7 @@
 """Other values for the scalar arguments of every head, and the outcomes in which they must differ."""
 
 import typing
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -12,16 +13,20 @@ from detkit.backbones import SegNetBasicEncoder, SegNetEncoder
 from detkit.heads import Regions
 from detkit.models import RegionAlign
 from detkit.models.two_stage.region_pool import Crops
-from detkit.structures import Detections, Target
+from detkit.structures import Detections, Meshes, PointClouds, Target
+from detkit.structures.meshes import icosphere
 
 CLASSES, SIZE, CHANNELS = 3, (96, 128), 6
 STRIDES = [8, 16, 32]
 ANCHORS = [[(8.0, 10.0), (14.0, 9.0)], [(20.0, 24.0), (30.0, 18.0)], [(44.0, 60.0), (90.0, 70.0)]]
 THREE = {"in_channels": [CHANNELS] * 3, "strides": STRIDES, "num_classes": CLASSES}
 SSD_SIZES = [14, 24, 80, 120]
+CAMERA = torch.tensor([[80.0, 0, 35], [0, 80, 40], [0, 0, 1]])
 
 NO_EFFECT = {
     ("KeypointHead", "num_classes"): "a branch is built with it, but the keypoints are those of all classes",
+    ("VoxelHead", "num_classes"): "all classes share the cells",
+    ("MeshHead", "num_classes"): "all classes share the head",
     ("AveragePool", "resolution"): "the mean over a crop of any size",
     ("RegionNetwork", "in_channels"): "must be what the backbone takes",
     ("ScoreSkipHead", "learned_upsampling"): "trains the kernels, which begin alike",
@@ -50,12 +55,30 @@ def _targets():
         keypoints = torch.cat((points, torch.full((5, 2, 1), 2.0)), dim=2)
         masks = torch.rand(5, 80, 70, generator=generator) > 0.3
         crowd = torch.arange(5) == 4
-        targets.append(Target(boxes, labels, masks, keypoints, crowd, image_label=int(labels[0])))
+        shapes = _ellipsoids(boxes)
+        points = PointClouds([one[::2] for one in shapes.vertices_list()])
+        targets.append(
+            Target(
+                boxes, labels, masks, keypoints, crowd, image_label=int(labels[0]),
+                camera=CAMERA, meshes=shapes, voxels=points,
+            )
+        )  # fmt: skip
     return targets
 
 
+def _ellipsoids(boxes):
+    """At distance 4, each as wide as its box and with a depth of its own."""
+    sphere, meshes = icosphere(1), []
+    for number, box in enumerate(boxes):
+        low, high = ((corner - CAMERA[:2, 2]) / 20 for corner in box.view(2, 2))
+        across = sphere.vertices[:, :2] * (high - low) / 2 + (high + low) / 2
+        meshes.append(torch.cat((across, 4 + (0.5 + number / 4) * sphere.vertices[:, 2:]), dim=1))
+    return Meshes(meshes, [sphere.faces] * len(boxes))
+
+
 def _context(targets=None, size=SIZE):
-    return context_of([(80, 70)] * 2, targets, padded_size=size, generator=torch.Generator().manual_seed(5))
+    context = context_of([(80, 70)] * 2, targets, padded_size=size, generator=torch.Generator().manual_seed(5))
+    return replace(context, given=[Target(camera=CAMERA)] * 2)
 
 
 def _dense(head, size=SIZE, strides=STRIDES):
@@ -142,15 +165,27 @@ def _box_branch(head):
     return losses, head.decode(raw, regions, {}, None, seeing), head.candidates(raw, regions, {}, seeing).boxes
 
 
-def _branch(head):
+def _branch(head, before=()):
     crop, regions, learning = _crops(), _regions().foreground(), _context(_targets())
-    losses = head.train().losses(head(crop, regions, {}, learning), regions, {}, learning)
+    so_far = {number: branch(crop, regions, {}, learning) for number, branch in enumerate(before)}
+    losses = head.train().losses(head(crop, regions, so_far, learning), regions, so_far, learning)
     counts = [len(regions.boxes[regions.image_index == image]) for image in range(2)]
     detections = [
         Detections(boxes, torch.ones(len(boxes)), labels)
         for boxes, labels in zip(regions.boxes.split(counts), regions.labels.split(counts), strict=True)
     ]
-    return losses, head.decode(head.eval()(crop, regions, {}, _context()), regions, {}, detections, _context())
+    raw = head.eval()(crop, regions, so_far, _context())
+    return losses, raw, head.decode(raw, regions, so_far, detections, _context())
+
+
+def _shape(head):
+    """A branch after those of depth and voxels, which differ where `head` learns from meshes or voxels."""
+    torch.manual_seed(3)
+    before = [heads.DepthHead(CHANNELS, 4, 4, 8), heads.VoxelHead(CHANNELS, 4, 4, 1, 3)]
+    if isinstance(head, heads.MeshHead):
+        for stage in head.refinement.stages:
+            nn.init.normal_(stage.offset.weight, std=0.1)
+    return _branch(head, before)
 
 
 def _extractor(network):
@@ -260,7 +295,7 @@ CASES = [
         "RPN",
         {"in_channels": [CHANNELS] * 3, "strides": STRIDES, "anchor_sizes": [[18], [36], [70]]},
         {"foreground_iou": 0.4, "background_iou": 0.1, "samples_per_image": 20, "foreground_fraction": 0.01}
-        | {"convolutions": 2, "exact_anchors": True},
+        | {"convolutions": 2, "exact_anchors": True, "least_background_iou": 0.2},
         _dense,
     ),
     Case(
@@ -304,6 +339,26 @@ CASES = [
         BRANCH | {"num_keypoints": 2},
         {"in_channels": 7, "num_classes": 4, "num_keypoints": 3, "channels": 5, "convolutions": 2, "resolution": 7},
         _branch,
+    ),
+    Case(
+        "DepthHead",
+        {"in_channels": CHANNELS, "num_classes": CLASSES, "resolution": 4, "hidden": 8},
+        {"in_channels": 7, "num_classes": 4, "resolution": 5, "hidden": 9},
+        _shape,
+    ),
+    Case(
+        "VoxelHead",
+        BRANCH | {"resolution": 3},
+        {"in_channels": 7, "num_classes": 4, "channels": 5, "convolutions": 2, "resolution": 4, "threshold": 0.9}
+        | {"truth": "voxels"},
+        _shape,
+    ),
+    Case(
+        "MeshHead",
+        BRANCH | {"resolution": 4, "samples": 20},
+        {"in_channels": 7, "num_classes": 4, "channels": 5, "stages": 2, "convolutions": 2, "resolution": 5}
+        | {"sphere_level": 0, "subdivide": True, "samples": 30, "greatest": 0.1},
+        _shape,
     ),
     Case(
         "TwoFullyConnected",

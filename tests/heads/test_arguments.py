@@ -4,6 +4,7 @@ An argument is changed to another valid value. Then the parameters differ in sha
 candidate, an assignment or a detection does. A new argument fails here until it has a value in the table.
 """
 
+import dataclasses
 import functools
 import inspect
 import types
@@ -16,8 +17,10 @@ from torch import nn
 
 from detkit import heads
 from detkit.heads import Regions
+from detkit.heads.region.mesh.voxel_head import Voxels
 from detkit.ops import RunLengths
-from detkit.structures import Classification, Detections
+from detkit.structures import Classification, Detections, Meshes
+from detkit.structures.meshes import Topology
 
 # Base classes, tested by those derived from them, and an old name.
 ABSTRACT = {
@@ -111,8 +114,10 @@ def _equal(one, other):
         return len(one) == len(other) and all(map(_equal, one, other))
     if isinstance(one, (Detections, Classification, Regions)):
         return _equal(vars(one), vars(other))
-    if isinstance(one, RunLengths):
+    if isinstance(one, (RunLengths, Meshes)):
         return _equal(vars(one), vars(other))
+    if isinstance(one, (Topology, Voxels)):  # without what they have computed since
+        return all(_equal(getattr(one, own.name), getattr(other, own.name)) for own in dataclasses.fields(one))
     return one == other
 
 

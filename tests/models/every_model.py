@@ -5,7 +5,18 @@ from functools import partial
 import torch
 
 from detkit.backbones import ConvolutionalVGG16, Darknet53, SegNetEncoder, TappedMobileNet, UNetEncoder
-from detkit.heads import NMS, BoxHead, DeepLabV3Head, DeepLabV3PlusHead, KeypointHead, LRASPPHead, StuffHead
+from detkit.heads import (
+    NMS,
+    BoxHead,
+    DeepLabV3Head,
+    DeepLabV3PlusHead,
+    DepthHead,
+    KeypointHead,
+    LRASPPHead,
+    MeshHead,
+    StuffHead,
+    VoxelHead,
+)
 from detkit.models import (
     FCN,
     FCOS,
@@ -19,6 +30,7 @@ from detkit.models import (
     KeypointRCNN,
     Localizer,
     MaskRCNN,
+    MeshRCNN,
     PanopticFPN,
     RegionAlign,
     RetinaNet,
@@ -56,6 +68,15 @@ MODELS = {
     "localizer": lambda backbone: Localizer(backbone(), 3),
     "lraspp": lambda backbone: LRASPP(backbone(), 3, partial(LRASPPHead, width=8)),
     "mask": lambda backbone: MaskRCNN(backbone(), 3, preprocess=preprocess(), box_head=FEW),
+    "mesh": lambda backbone: MeshRCNN(
+        backbone(),
+        3,
+        partial(DepthHead, hidden=8),
+        partial(VoxelHead, channels=8, resolution=3),
+        partial(MeshHead, channels=8),
+        preprocess=preprocess(),
+        box_head=FEW,
+    ),
     "panoptic": lambda backbone: of_things_and_stuff(
         PanopticFPN(backbone(), 3, partial(StuffHead, hidden=8, groups=2), preprocess=preprocess(), box_head=FEW)
     ),
@@ -66,4 +87,5 @@ MODELS = {
     "yolo": lambda backbone: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
 }
 IMAGES = [torch.full((3, 40, 60), 0.25), torch.rand(3, 50, 40, generator=torch.Generator().manual_seed(0))]
-PROPOSALS = [Target(proposals=torch.tensor([[5.0, 5, 30, 35]]))] * 2
+CAMERA = torch.tensor([[60.0, 0, 30], [0, 60, 20], [0, 0, 1]])
+GIVEN = [Target(proposals=torch.tensor([[5.0, 5, 30, 35]]), camera=CAMERA)] * 2

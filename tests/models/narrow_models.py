@@ -23,15 +23,18 @@ from detkit.heads import (
     BoxHead,
     DeepLabV3Head,
     DeepLabV3PlusHead,
+    DepthHead,
     FCOSHead,
     KeypointHead,
     LocalizationHead,
     LRASPPHead,
     MaskHead,
+    MeshHead,
     OverFeatHead,
     RetinaNetHead,
     StuffHead,
     TwoFullyConnected,
+    VoxelHead,
     YOLOv1Head,
 )
 from detkit.models import (
@@ -50,6 +53,7 @@ from detkit.models import (
     KeypointRCNN,
     Localizer,
     MaskRCNN,
+    MeshRCNN,
     OverFeat,
     PanopticFPN,
     RegionAlign,
@@ -66,7 +70,8 @@ from detkit.models import (
 )
 from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import Letterbox, ShortestEdge, Square
-from detkit.structures import Target
+from detkit.structures import Meshes, Target
+from detkit.structures.meshes import icosphere
 
 SIZE, OBJECTS = (48, 64), 4
 
@@ -101,6 +106,10 @@ MODELS = {
     "rcnn": lambda backbone: RCNN(
         TorchvisionBackbone("resnet18", stages=[5]), 3, layers=AveragePool, region_pool=RegionWarp(32, 4),
         regions_per_image=4, preprocess=preprocess(),
+    ),
+    "mesh": lambda backbone: MeshRCNN(
+        backbone(8), 3, partial(DepthHead, hidden=8), partial(VoxelHead, channels=8, resolution=3),
+        partial(MeshHead, channels=8, samples=50), mask_head=partial(MaskHead, channels=8), **small(),
     ),
     "retinanet": lambda backbone: RetinaNet(
         backbone(8), 3, THIN, partial(RetinaNetHead, convolutions=1), preprocess=preprocess()
@@ -153,8 +162,21 @@ def _target(generator, size):
 
 
 def batch_for(model, images, growth=0):
-    """Images and targets as a loader gives them to the model: with a label map only where it learns from one."""
+    """Images and targets as a loader gives them to the model: label maps and shapes only where it learns them."""
     pixels, targets = batch_of(images, growth)
+    if "meshes" in model.learns_from:
+        targets = [with_shapes(one) for one in targets]
     if "label_map" in model.learns_from:
         return pixels, targets
     return pixels, [replace(one, label_map=None) for one in targets]
+
+
+def with_shapes(target):
+    """A target with a camera that sees an ellipsoid at distance 4 in each box."""
+    sphere, meshes = icosphere(0), []
+    for box in target.boxes:
+        low, high = ((corner - box.new_tensor((32, 24))) / 16 for corner in box.view(2, 2))
+        across = sphere.vertices[:, :2] * (high - low) / 2 + (high + low) / 2
+        meshes.append(torch.cat((across, 4 + sphere.vertices[:, 2:] / 2), dim=1))
+    camera = torch.tensor([[64.0, 0, 32], [0, 64, 24], [0, 0, 1]])
+    return replace(target, camera=camera, meshes=Meshes(meshes, [sphere.faces] * len(meshes)))

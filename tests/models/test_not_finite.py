@@ -5,13 +5,13 @@ import warnings
 
 import pytest
 import torch
-from every_model import IMAGES, MODELS, PROPOSALS
+from every_model import GIVEN, IMAGES, MODELS
 
 
 def _said(model, images=IMAGES, **options):
     """The warnings of one `predict`."""
     if model.asks_for:
-        options["given"] = PROPOSALS[: len(images)]
+        options["given"] = GIVEN[: len(images)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.predict(images, **options)

@@ -31,6 +31,7 @@ class Most(NamedTuple):
 BOUNDS = {
     "faster": Most(1, 310, 3),
     "mask": Most(1, 400, 5),
+    "mesh": Most(2, 2520, 17),
     "keypoint": Most(1, 425, 3),
     "cascade": Most(1, 616, 5),
     "panoptic": Most(1, 500, 5),
@@ -60,6 +61,7 @@ BOUNDS = {
 DETECTION_BOUNDS = {
     "faster": Most(0, 132, 3),
     "mask": Most(0, 181, 3),
+    "mesh": Most(1, 800, 8),
     "keypoint": Most(0, 252, 4),
     "cascade": Most(0, 194, 3),
     "panoptic": Most(8, 290, 5),

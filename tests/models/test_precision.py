@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from every_model import IMAGES, MODELS, PROPOSALS
+from every_model import GIVEN, IMAGES, MODELS
 
 from detkit.errors import InputError
 from detkit.ops import box_iou
@@ -14,7 +14,7 @@ UINT8 = [(image * 255).to(torch.uint8) for image in IMAGES]
 
 
 def _predict(model, images):
-    return model.predict(images, **({"given": PROPOSALS} if model.asks_for else {}))
+    return model.predict(images, **({"given": GIVEN} if model.asks_for else {}))
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)

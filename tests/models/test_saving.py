@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from narrow_models import MODELS, batch_of, small
+from narrow_models import MODELS, batch_for, small
 
 import detkit
 from detkit.backbones import TimmBackbone
@@ -36,7 +36,7 @@ def test_comes_back_from_the_file_alone(name, tmp_path):
     loaded = detkit.load(tmp_path / "saved.ckpt")
     assert type(loaded) is type(model)
     assert loaded.categories == model.categories
-    images, targets = batch_of(2)
+    images, targets = batch_for(model, 2)
     given = targets if model.asks_for else None
     with torch.no_grad():
         for ours, theirs in zip(model(images, given=given), loaded(images, given=given), strict=True):

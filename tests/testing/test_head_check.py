@@ -17,16 +17,19 @@ from detkit.heads import (
     ClassificationHead,
     ConvolutionsThenFullyConnected,
     DenseHead,
+    DepthHead,
     FCOSHead,
     KeypointHead,
     LocalizationHead,
     MaskHead,
+    MeshHead,
     OverFeatHead,
     RetinaNetHead,
     SSDHead,
     SSDliteHead,
     SVMBoxHead,
     TwoFullyConnected,
+    VoxelHead,
     YOLOv1Head,
     YOLOv2Head,
     YOLOv3Head,
@@ -50,6 +53,7 @@ DENSE = {
     "yolo_v4": partial(YOLOv4Head, anchors=ANCHORS),
     "overfeat": partial(OverFeatHead, window=1, class_hidden=(8,), box_hidden=(8,)),
 }
+VOXELS = partial(VoxelHead, 6, CLASSES, channels=8, convolutions=1, resolution=3)
 BRANCHES = {
     "box": partial(BoxHead, 6, 7, CLASSES, **SMALL),
     "agnostic box": partial(BoxHead, 6, 7, CLASSES, class_agnostic=True, **SMALL),
@@ -61,6 +65,14 @@ BRANCHES = {
     "mask": partial(MaskHead, 6, CLASSES, channels=8, convolutions=1, resolution=7),
     "mask in runs": partial(MaskHead, 6, CLASSES, channels=8, convolutions=1, resolution=7, run_lengths=True),
     "keypoint": partial(KeypointHead, 6, CLASSES, num_keypoints=4, channels=8, convolutions=1, resolution=7),
+    "depth": partial(DepthHead, 6, CLASSES, hidden=8),
+    "voxel": VOXELS,
+    "voxel of points": partial(VOXELS, truth="voxels"),
+}
+CHAINED = {
+    "voxel": VOXELS,
+    "mesh": partial(MeshHead, 6, CLASSES, channels=8, samples=100),
+    "mesh of a sphere": partial(MeshHead, 6, CLASSES, channels=8, samples=100, sphere_level=0, subdivide=True),
 }
 
 
@@ -70,7 +82,10 @@ def seed():
 
 
 # Like others of their family.
-LIKE = {"retinanet with background", "ssdlite", "yolo_v3", "agnostic box", "box on convolutions", "mask in runs"}
+LIKE = {
+    "retinanet with background", "ssdlite", "yolo_v3", "agnostic box", "box on convolutions", "mask in runs",
+    "voxel of points", "mesh of a sphere",
+}  # fmt: skip
 
 
 class TestOursPass:
@@ -92,6 +107,16 @@ class TestOursPass:
     )
     def test_branches(self, name):
         check_head(BRANCHES[name](), [6], [8], CLASSES)
+
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE)) for name in CHAINED]
+    )
+    def test_branches_that_read_others(self, name):
+        before = {"depth": BRANCHES["depth"](), "voxel": VOXELS()}
+        head = CHAINED[name]()
+        for stage in head.refinement.stages if isinstance(head, MeshHead) else ():
+            nn.init.normal_(stage.offset.weight, std=0.01)  # as 0, they let no gradient through at first
+        check_head(head, [6], [8], CLASSES, before=before)
 
     @pytest.mark.parametrize("kind", [ClassificationHead, partial(LocalizationHead, hidden=8)])
     def test_of_images(self, kind):

@@ -101,6 +101,8 @@ class DetectionDifferences(DifferenceCollector):
             apart = (expected.keypoints - given.keypoints).abs()
             note("keypoints", apart[..., :2].flatten(1).amax(dim=1), "pixels", SIDES * longest)
             note("keypoint logits", apart[..., 2].amax(dim=1), "", LOGITS)
+        if expected.voxels is not None and given.voxels is not None:
+            note("voxels", (expected.voxels - given.voxels).abs().flatten(1).amax(dim=1), "", SCORES)
         if expected.masks is not None and given.masks is not None:
             first, second = (_pixels(one.masks) for one in (expected, given))
             limits = (MASKS * first.flatten(1).sum(dim=1).double()).clamp(min=_PIXELS)

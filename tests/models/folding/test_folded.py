@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import timm
 import torch
-from every_model import IMAGES, MODELS, PROPOSALS
+from every_model import GIVEN, IMAGES, MODELS
 from torch import nn
 
 from detkit.backbones import CSPDarknet53, Darknet19, TimmBackbone, TorchvisionBackbone, YOLOv1Backbone
@@ -67,7 +67,7 @@ def trained_norms(model):
 
 
 def predictions(model):
-    given = {"given": PROPOSALS} if model.asks_for else {}
+    given = {"given": GIVEN} if model.asks_for else {}
     with torch.inference_mode():
         return model(IMAGES, **given)
 

@@ -38,7 +38,7 @@ class Depths(NamedTuple):
     def pixels(self, regions: Regions) -> Tensor:
         """``e f`` ``(R,)`` for the labels of `regions`, in pixels of the network's frame."""
         assert regions.labels is not None, "depths are predicted for detections"
-        rows = torch.arange(len(regions), device=self.logarithms.device)
+        rows = torch.arange(self.logarithms.shape[0], device=self.logarithms.device)
         own = self.logarithms.float()[rows, regions.labels].clamp(max=MOST_LOGARITHM)
         return own.exp() * (regions.boxes[:, 3] - regions.boxes[:, 1])
 

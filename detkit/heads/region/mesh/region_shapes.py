@@ -148,7 +148,7 @@ def _shapes(context: Context, field: ShapeField) -> _Shapes:
     points = packed.vertices if field == "meshes" else packed.points
     sizes = packed.topology.vertex_counts if field == "meshes" else packed.counts
     rows = np.full(sum(counts), -1)
-    rows[np.repeat(is_known, counts)] = np.where(sizes.numpy() > 0, np.arange(len(packed)), -1)
+    rows[np.repeat(is_known, counts)] = np.where(np.asarray(sizes) > 0, np.arange(len(packed)), -1)
     return _Shapes(packed, points, sizes, rows)
 
 
