@@ -119,7 +119,7 @@ def _read(regions: Regions, context: Context, field: ShapeField) -> RegionShapes
     objects = matched.cpu().numpy()
     names = _object_names(context)
     ranges = object_depth_ranges(known.points, to_device(known.counts, device))
-    _check_depths(ranges, known, names, field)
+    _check_depths(ranges, known, names)
     is_known = known.rows[objects] >= 0 if len(known.rows) else np.zeros(len(objects), dtype=bool)
     rows = None if is_known.all() else torch.from_numpy(np.flatnonzero(is_known))
     objects = objects[is_known]
@@ -162,7 +162,7 @@ def _object_names(context: Context) -> list[str]:
     ]
 
 
-def _check_depths(ranges: Tensor, known: _Shapes, names: Sequence[str], field: ShapeField) -> None:
+def _check_depths(ranges: Tensor, known: _Shapes, names: Sequence[str]) -> None:
     """Refuse shapes that no camera in front of them sees; waits for the device."""
     near, far = ranges.unbind(1)
     is_wrong = ((near <= 0) | (near >= far)) & to_device(known.counts > 0, ranges.device)
@@ -170,10 +170,10 @@ def _check_depths(ranges: Tensor, known: _Shapes, names: Sequence[str], field: S
         return
     row = int(is_wrong.nonzero()[0])
     name = names[int(np.flatnonzero(known.rows == row)[0])]
-    (least, most), called = ranges[row].tolist(), {"meshes": "mesh", "voxels": "voxels"}[field]
+    least = float(ranges[row, 0])
     if least <= 0:
         raise InputError(
-            f"{name}: its {called} begin at z = {least:g}, not in front of the camera; give targets in the camera "
-            "frame, where z is the distance ahead"
+            f"{name}: its shape reaches to z = {least:g}, which is not in front of the camera; give targets in the "
+            "camera frame, where z is the distance ahead"
         )
-    raise InputError(f"{name}: all of its {called} lie at z = {most:g}; give a shape that has depth")
+    raise InputError(f"{name}: its shape has no depth, all of it lies at z = {least:g}; give one that has")
