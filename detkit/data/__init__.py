@@ -10,6 +10,7 @@ from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
 from detkit.data.formats.maps.coco_panoptic import CocoPanopticDataset
 from detkit.data.formats.maps.map_folder import MapFolderDataset
 from detkit.data.formats.open_dataset import format_of, open_split
+from detkit.data.formats.shapenet.shapenet_dataset import ShapeNetDataset
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.image_dataset import ImageDataset
@@ -58,6 +59,7 @@ __all__ = [
     "Mosaic",
     "ObjectNumbers",
     "ScaledCrop",
+    "ShapeNetDataset",
     "Shapes3D",
     "ShapesOptions",
     "TrainingBatchSampler",

@@ -8,7 +8,7 @@ BoxFormat = Literal["coco", "voc", "yolo", "labelme", "cvat"]
 MapFormat = Literal["maps", "voc_segmentation", "cityscapes", "ade20k", "camvid", "coco_panoptic", "coco_stuff"]
 """The formats whose annotations are images; ``maps`` is any folder of images and label maps."""
 
-Format = Literal[BoxFormat, "folders", MapFormat]
+Format = Literal[BoxFormat, "folders", "shapenet", MapFormat]
 """All formats that are read; ``folders`` is ImageNet's layout, a folder per class."""
 
 WrittenFormat = Literal["coco", "voc", "yolo", "labelme", "maps", "coco_panoptic"]

@@ -87,8 +87,9 @@ def convert(
     """
     root, out = Path(root), Path(out)
     detected: Format = source_format or format_of(root)
-    if detected == "folders":
-        raise InputError(f"{root} has a folder for each class and no boxes, so there is nothing to convert")
+    if detected == "folders" or detected == "shapenet":
+        has = "a folder for each class" if detected == "folders" else "the renderings of ShapeNet"
+        raise InputError(f"{root} has {has} and no boxes, so there is nothing to convert")
     if detected == to:
         raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
     _check_free(root, out, to, overwrite)

@@ -15,6 +15,8 @@ from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
 from detkit.data.formats.labelme.labelme_folders import is_labelme, labelme_splits
 from detkit.data.formats.maps.coco_panoptic import find_panoptic_file
 from detkit.data.formats.maps.map_formats import has_map_split, map_format_of, open_map_split
+from detkit.data.formats.shapenet.shapenet_dataset import ShapeNetDataset
+from detkit.data.formats.shapenet.shapenet_folders import is_shapenet, read_splits_file, splits_file
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.formats.yolo_yaml import find_description, is_yolo, read_description
@@ -30,14 +32,16 @@ def format_of(root: Path) -> Format:
 
     COCO has a JSON file for the split ``train``, YOLO a ``data.yaml``, or ``classes.txt`` and labels, VOC
     ``Annotations/*.xml``, also one level down, CVAT an XML file with ``<annotations>``, LabelMe JSON files with shapes,
-    ImageNet's layout images in ``train/{class}/`` or ``{class}/``. Where there is none of these, formats of maps are
-    recognized by their folders. The default is COCO.
+    ImageNet's layout images in ``train/{class}/`` or ``{class}/``, ShapeNet ``ShapeNetRendering/``. Where there is none
+    of these, formats of maps are recognized by their folders. The default is COCO.
 
     Raises:
         InputError: it is in several formats, or holds folders in several.
     """
     if not root.is_dir():
         return "yolo" if is_yolo(root) else "coco"
+    if is_shapenet(root):  # first, for it has so many files that others would look at
+        return "shapenet"
     formats = _signs(root)
     if len(formats) > 1:
         listed = " and ".join(f"{format} ({sign})" for format, sign in formats.items())
@@ -108,6 +112,8 @@ def has_split_of(root: Path, split: str, format: Format | None = None) -> bool:
         return split in read_description(find_description(root)).splits
     if format == "folders":
         return has_images_of(root, split)
+    if format == "shapenet":
+        return split in read_splits_file(splits_file(root))
     if format == "labelme":
         return split in labelme_splits(root)
     return split in CvatFolder(root).splits() if format == "cvat" else has_map_split(root, split, format)
@@ -124,7 +130,7 @@ def open_split(
     on_bad_box: OnBad = "error",
 ) -> DetectionDataset:
     """Open a split of a folder in any of the formats; see `CocoDataset`, `VocDataset`, `YoloDataset`, `LabelMeDataset`,
-    `CvatDataset`, `ImageFolderDataset` and `detkit.data.formats.maps`.
+    `CvatDataset`, `ImageFolderDataset`, `ShapeNetDataset` and `detkit.data.formats.maps`.
 
     Args:
         root: the folder; of YOLO, its ``data.yaml`` too.
@@ -144,6 +150,8 @@ def open_split(
         return CocoDataset(images, annotations, reads, on_bad_image, on_bad_box)
     if format == "folders":
         return ImageFolderDataset(root, split, on_bad_image, reads)
+    if format == "shapenet":
+        return ShapeNetDataset(split, root, reads, on_bad_image)
     if format == "voc":
         return VocDataset(root, split, class_names, reads, on_bad_image, on_bad_box)
     if format == "labelme":

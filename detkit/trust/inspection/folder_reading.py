@@ -13,8 +13,7 @@ from detkit.data.faults.written_split import WrittenSplit
 from detkit.data.formats.coco import find_annotations, find_images, find_split
 from detkit.data.formats.coco_annotations import read_categories
 from detkit.data.formats.coco_faults import read_coco_with_faults
-from detkit.data.formats.image_folder import ImageFolderDataset
-from detkit.data.formats.open_dataset import format_of, has_split_of
+from detkit.data.formats.open_dataset import format_of, has_split_of, open_split
 from detkit.data.splits import Split, Splits
 from detkit.errors import InputError
 from detkit.structures import Category
@@ -97,8 +96,8 @@ def _read(described: Splits, split: Split, messages: list[str], extracted: Path)
         return _read_coco(split, images, annotations, messages)
     root = _root(root, split, "annotations")
     format = described.format or format_of(root)
-    if format == "folders":
-        dataset = ImageFolderDataset(root, name)
+    if format == "folders" or format == "shapenet":
+        dataset = open_split(root, name, format)
         content = dataset.packed_annotations.to_coco()
         return WrittenSplit.of_content(split, content, str(dataset.annotations_path), dataset.images_path)
     if format == "coco":
