@@ -240,13 +240,13 @@ class DetectionDataset(ImageDataset):
 
     def check_files(self) -> None:
         """Raise an `InputError` where image files are missing."""
-        present: dict[Path, set[str]] = {}
+        present: dict[str, set[str]] = {}
         missing = []
         for name in self._packed.file_names.tolist():
-            path = named_file(self.images_path, name)
-            if path.parent not in present:
-                present[path.parent] = _files_in(path.parent)
-            if path.name not in present[path.parent]:
+            folder, base = os.path.split(named_path(self.images_path, name))
+            if folder not in present:
+                present[folder] = _files_in(folder)
+            if base not in present[folder]:
                 missing.append(name)
         if missing:
             raise InputError(
@@ -275,7 +275,7 @@ class DetectionDataset(ImageDataset):
         return None
 
 
-def _files_in(folder: Path) -> set[str]:
+def _files_in(folder: str) -> set[str]:
     if not os.path.isdir(folder):
         return set()
     with os.scandir(folder) as entries:
