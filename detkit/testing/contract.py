@@ -80,11 +80,6 @@ def is_close(one: Any, other: Any, rtol: float = RTOL, atol: float = ATOL) -> bo
         return torch.allclose(one.double(), other.double(), rtol, atol, equal_nan=True)
     if type(one) is not type(other):
         return False
-    if isinstance(one, Meshes):
-        topologies = [(each.faces, each.vertex_counts, each.face_counts) for each in (one.topology, other.topology)]
-        return is_close((one.vertices, topologies[0]), (other.vertices, topologies[1]), rtol, atol)
-    if isinstance(one, PointClouds):
-        return is_close((one.points, one.counts), (other.points, other.counts), rtol, atol)
     if isinstance(one, np.ndarray):
         return one.shape == other.shape and bool(np.array_equal(one, other))
     if isinstance(one, float):

@@ -64,9 +64,7 @@ def grid_of(seed):
 
 def views_of(seed, count=4):
     random = np.random.default_rng(seed)
-    return [
-        [random.uniform(0, 360), random.uniform(-10, 40), 0.0, random.uniform(0.65, 1), 25.0] for _ in range(count)
-    ]
+    return [[random.uniform(0, 360), random.uniform(-10, 40), 0.0, random.uniform(0.65, 1), 25.0] for _ in range(count)]
 
 
 def write_shapenet(root: Path, seed=0, splits=None, size=SIZE):
