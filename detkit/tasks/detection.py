@@ -62,7 +62,7 @@ class Detection(Task):
         learns_images = "image_label" in model.learns_from
         if data.train_dataset.has_image_labels and not learns_images and data.image_class is None:
             raise InputError(
-                f"{data.train_dataset.annotations_path} has a folder for each class and no boxes, but the model learns "
+                f"{data.train_dataset.annotations_path} has a class for each image and no boxes, but the model learns "
                 "boxes: train a Classifier, or give data with boxes."
             )
         packed = data.train_dataset.packed_annotations
