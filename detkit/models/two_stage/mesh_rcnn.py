@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 from detkit.backbones import Backbone
-from detkit.heads import RPN, DepthHead, MeshHead, RegionBranch, VoxelHead
+from detkit.heads import NMS, RPN, DepthHead, MeshHead, RegionBranch, VoxelHead
 from detkit.matching import Matcher
 from detkit.models.two_stage.mask_rcnn import MaskRCNN
 
-MeshRPN = partial(RPN, background_iou=0.5, least_background_iou=0.2)
+MeshRPN = partial(
+    RPN, background_iou=0.5, least_background_iou=0.2, postprocess_for_training=NMS(candidates=2000, detections=1000)
+)
 """Images of Pix3D have one object annotated: what overlaps it little may show others and is no background."""
 
 LOSS_WEIGHTS = {"voxel": 3.0, "mesh.chamfer": 1.0, "mesh.normals": 0.1, "mesh.edge": 1.0}

@@ -13,8 +13,10 @@ from detkit.errors import InputError
 from detkit.heads import DepthHead, MaskHead, MeshHead, VoxelHead
 from detkit.matching import Matcher
 from detkit.models import MeshRCNN
+from detkit.preprocess import ShortestEdge, Square
 from detkit.structures import Meshes, Target
 from detkit.structures.meshes import icosphere
+from detkit.trust.doctor.round_trip.ideal_network import ideal_network
 
 DEPTH, VOXEL = partial(DepthHead, hidden=16), partial(VoxelHead, channels=16, resolution=6)
 MESH = partial(MeshHead, channels=16, samples=100)
@@ -112,6 +114,9 @@ def test_sizes_and_thresholds_are_those_of_the_authors(tiny_backbone):
     assert model.rpn.matcher == Matcher(0.7, 0.5, keep_best=True, least_background_iou=0.2)
     assert model.region_sampler.matcher == Matcher(0.5, 0.5, least_background_iou=0.2)
     assert (model.region_sampler.count, model.branches["voxel"].threshold) == (64, 0.2)
+    training, seeing = model.rpn.postprocess_for_training, model.rpn.postprocess
+    assert (training.candidates, training.detections, training.iou_threshold) == (2000, 1000, 0.7)
+    assert (seeing.candidates, seeing.detections, seeing.iou_threshold) == (1000, 1000, 0.7)
 
 
 def test_it_asks_for_cameras_and_its_graph_does_not(tiny_backbone):
@@ -150,3 +155,19 @@ def test_it_learns_the_shapes_of_a_few_images(tiny_backbone):
     falls.pop("mesh.normals")
     assert max(falls.values()) < 0.95, falls
     assert max(falls[name] for name in ("depth", "voxel", "mesh.chamfer")) < 0.5, falls
+
+
+@pytest.mark.parametrize("preprocess", [ShortestEdge(64, 96), Square(72)], ids=lambda one: type(one).__name__)
+def test_a_perfect_network_answers_the_true_shapes(tiny_backbone, preprocess):
+    """As the doctor runs it: what remains are encoding and decoding. `Square` scales x and y differently."""
+    model = _model(tiny_backbone, preprocess=preprocess).eval()
+    images, targets = zip(*(_scene(seed) for seed in range(2)), strict=True)
+    with ideal_network(model) as network:
+        answers = network.decode(*network.prepare(images, targets))
+    for answer, target in zip(answers, targets, strict=True):
+        assert sorted(answer.labels.tolist()) == [0, 1]
+        for found in answer:
+            true = target.meshes[found.label].vertices
+            distance = (true[:, 2].max() + true[:, 2].min()) / 2
+            assert torch.allclose(found.mesh.vertices * distance, true, atol=2e-3)
+            assert 0.2 < (found.voxels > 0.5).float().mean() < 0.7

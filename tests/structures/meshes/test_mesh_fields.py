@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from detkit.data.samples.collation import _pack, _unpack
+from detkit.data.transforms.mixing import join_targets
 from detkit.errors import InputError
 from detkit.geometry import Placement
 from detkit.structures import Detections, Meshes, PointClouds, Target
@@ -155,6 +156,15 @@ def test_a_worker_sends_them_as_arrays():
     assert torch.equal(received.meshes.vertices, target.meshes.vertices)
     assert torch.equal(received.meshes.faces, target.meshes.faces)
     assert received.voxels.counts.tolist() == [0, 3, 5]
+
+
+@pytest.mark.parametrize("way", ["beside", "through", "pasted"])
+def test_a_mixed_image_has_none(way: str):
+    """Its parts were seen by cameras of their own."""
+    joined = join_targets([_target(0), _target(1)], way)
+    assert joined.meshes is None
+    assert joined.voxels is None
+    assert len(joined) == 6
 
 
 def test_a_target_may_have_meshes_alone():
