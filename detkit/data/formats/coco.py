@@ -104,8 +104,8 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
 
     Annotation files: ``{split}.json``, ``instances_{split}.json``, ``instances_{split}20XX.json``, ``*_{split}.json``
     or ``*_{split}20XX.json``, in ``annotations/`` or the folder itself, or ``{split}/_annotations.coco.json``. Images:
-    in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX`` or ``images``, the first of these that
-    holds the first file of the annotations. The split ``val`` may be called ``valid``. In a folder where no file names
+    in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX``, ``images`` or the folder itself, the first
+    of these that holds the first file of the annotations. The split ``val`` may be called ``valid``. In a folder where no file names
     a split, a file of any name is that of ``train``, and images may lie in any folder.
 
     Returns:
@@ -209,8 +209,10 @@ def find_images(root: Path, split: str, annotations: Path, any_folder: bool = Fa
     for folder in folders:
         if first and os.path.isfile(named_file(folder, first)):
             return folder
+    if first and os.path.isfile(named_file(root, first)):
+        return root
     if first and any_folder:
-        for folder in (*visible(root.glob("images/*/")), *visible(root.glob("*/")), root, annotations.parent):
+        for folder in (*visible(root.glob("images/*/")), *visible(root.glob("*/")), annotations.parent):
             if os.path.isfile(named_file(folder, first)):
                 return folder
     if folders:

@@ -194,6 +194,15 @@ def test_a_recipe_names_the_two_files(tmp_path):
     assert len(data.eval_dataset) == 3
 
 
+def test_a_folder_with_one_file_of_each_split_needs_no_paths(tmp_path):
+    write_pix3d(tmp_path)
+    write_pix3d(tmp_path, 1, "pix3d_s1_val.json", model="other")
+    data = DataModule(root=tmp_path, reads=["meshes"], num_workers=0)
+    data.setup("fit")
+    assert len(data.train_dataset) == len(data.eval_dataset) == 3
+    assert [split.name for split in inspect_data(data.splits).splits] == ["train", "val"]
+
+
 class TestExcludedImages:
     NAMES = ("img/chair/2.png", "img/table/1749.jpg")
 
