@@ -104,9 +104,9 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
 
     Annotation files: ``{split}.json``, ``instances_{split}.json``, ``instances_{split}20XX.json``, ``*_{split}.json``
     or ``*_{split}20XX.json``, in ``annotations/`` or the folder itself, or ``{split}/_annotations.coco.json``. Images:
-    in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX``, ``images`` or the folder itself, the first
-    of these that holds the first file of the annotations. The split ``val`` may be called ``valid``. In a folder where no file names
-    a split, a file of any name is that of ``train``, and images may lie in any folder.
+    in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX``, ``images`` or the folder itself, the
+    first of these that holds the first file of the annotations. The split ``val`` may be called ``valid``. In a folder
+    where no file names a split, a file of any name is that of ``train``, and images may lie in any folder.
 
     Returns:
         The images folder and the annotation file.

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.data.formats.shapenet.shape_cache import ShapeCache
 from detkit.data.formats.shapenet.shapenet_folders import mesh_file, views_file, voxel_file
 from detkit.data.formats.shapenet.shapenet_views import read_views
 from detkit.data.packed.columns import Column, ImageFacts
 from detkit.data.packed.file_cache import FileCache
-from detkit.data.packed.shape_columns import points_in_front, read_kept_mesh, read_kept_points
+from detkit.data.packed.shape_columns import points_in_front
 from detkit.errors import InputError
 from detkit.structures import Meshes, PointClouds
 
@@ -30,12 +31,14 @@ class ViewedShapes(Column):
         models: ``(k,)`` str, ``synset/id``.
         rows: ``(n,)`` int64, the model of each image.
         views: ``(n,)`` int64, the number of each image among those of its model.
+        cache: reads the files.
     """
 
     root: Path
     models: np.ndarray
     rows: np.ndarray
     views: np.ndarray
+    cache: ShapeCache
 
     per_object = False
 
@@ -61,7 +64,7 @@ class ViewedMeshes(ViewedShapes):
 
     def seen(self, model: str, pose: np.ndarray) -> Meshes:
         path = mesh_file(self.root, model)
-        mesh = Meshes.cat([read_kept_mesh(path)])  # faces of its own: the one that is kept is shared
+        mesh = self.cache.mesh(path, model)
         return mesh.with_vertices(points_in_front(mesh.vertices, pose, path))
 
 
@@ -74,7 +77,8 @@ class ViewedVoxels(ViewedShapes):
 
     def seen(self, model: str, pose: np.ndarray) -> PointClouds:
         path = voxel_file(self.root, model)
-        points = aligned_points(read_kept_points(path), read_kept_mesh(mesh_file(self.root, model)).vertices)
+        mesh = self.cache.mesh(mesh_file(self.root, model), model)
+        points = aligned_points(self.cache.points(path, model), mesh.vertices)
         return PointClouds([points_in_front(points, pose, path)])
 
 

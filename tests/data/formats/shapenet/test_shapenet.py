@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from shapenet_folder import (
 
 from detkit.data import Augmentation, DataModule, Loader, ShapeNetDataset, TrainingDataset, format_of
 from detkit.data.conversion import convert
+from detkit.data.formats.shapenet import shape_cache
 from detkit.data.formats.shapenet.shapenet_columns import aligned_points
 from detkit.errors import InputError
 from detkit.structures import Category
@@ -176,6 +178,56 @@ def test_inspect_and_convert(tmp_path):
     assert [problem.name for problem in inspection.problems if problem.level == "error"] == []
     with pytest.raises(InputError, match="has the renderings of ShapeNet and no boxes"):
         convert(tmp_path, tmp_path / "out", "coco")
+
+
+class TestCache:
+    def _same(self, one, other):
+        for index in range(len(one)):
+            own, expected = one.target(index), other.target(index)
+            assert torch.equal(own.meshes.vertices, expected.meshes.vertices)
+            assert torch.equal(own.meshes.faces, expected.meshes.faces)
+            assert torch.equal(own.voxels.points, expected.voxels.points)
+
+    def test_arrays_are_written_once_and_read_then(self, tmp_path, monkeypatch):
+        write_shapenet(tmp_path / "data")
+        plain = ShapeNetDataset("train", tmp_path / "data", READS)
+        cached = ShapeNetDataset("train", tmp_path / "data", READS, cache=tmp_path / "arrays")
+        self._same(cached, plain)
+        names = sorted(str(path.relative_to(tmp_path / "arrays")) for path in (tmp_path / "arrays").rglob("*.*"))
+        models = ["02691156/a1", "02691156/b2", "03001627/c3"]
+        assert names == [f"{model}/{name}" for model in models for name in ("mesh.npz", "voxels.npz")]
+        monkeypatch.setattr(shape_cache, "read_mesh", None)
+        monkeypatch.setattr(shape_cache, "read_voxel_points", None)
+        self._same(cached, plain)
+
+    def test_changed_files_and_broken_arrays_are_read_again(self, tmp_path):
+        write_shapenet(tmp_path / "data")
+        cached = ShapeNetDataset("test", tmp_path / "data", READS, cache=tmp_path / "arrays")
+        before = cached.target(0)
+        mesh = tmp_path / "data/ShapeNetCore.v1/99999999/d4/model.obj"
+        mesh.write_text(mesh.read_text().replace("-0.25", "-0.125"))
+        (tmp_path / "arrays/99999999/d4/voxels.npz").write_bytes(b"PK broken")
+        after = cached.target(0)
+        assert not torch.equal(before.meshes.vertices, after.meshes.vertices)
+        self._same(cached, ShapeNetDataset("test", tmp_path / "data", READS))
+
+    def test_workers_share_it(self, tmp_path):
+        write_shapenet(tmp_path / "data")
+        make = partial(ShapeNetDataset, cache=tmp_path / "arrays")
+        data = DataModule(root=tmp_path / "data", dataset=make, reads=READS, num_workers=2, augmentation=None)
+        data.setup("fit")
+        targets = [target for _, batch in data.train_dataloader() for target in batch]
+        expected = {target.image_id: target for _, target in ShapeNetDataset("train", tmp_path / "data", READS)}
+        for target in targets:
+            assert torch.equal(target.meshes.vertices, expected.pop(target.image_id).meshes.vertices)
+        assert len(targets) == 4  # two whole batches
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        write_shapenet(tmp_path / "data")
+        cached = ShapeNetDataset("test", tmp_path / "data", READS, cache=tmp_path / "arrays")
+        (tmp_path / "data/ShapeNetCore.v1/99999999/d4/model.obj").unlink()
+        with pytest.raises(InputError, match=r"99999999/d4/model\.obj"):
+            cached.target(0)
 
 
 def _remove(name):
