@@ -1,5 +1,5 @@
-"""The data structures of detkit: `Target` for ground truth; `Detections`, `Classification`, `SemanticMap` and
-`PanopticMap` for predictions; `Meshes` and `PointClouds` for shapes.
+"""The data structures of detkit: `Target` for ground truth; `Detections`, `Classification`, `SemanticMap`,
+`PanopticMap` and `ObjectShape` for predictions; `Meshes` and `PointClouds` for shapes.
 
 Symbols used in every docstring of the package:
     B images in a batch      N objects of an image     R regions of a batch
@@ -13,7 +13,7 @@ Labels are int64 in ``0..K-1``; background is never a label here.
 from detkit.structures.categories import UNUSED_LABEL, Category
 from detkit.structures.fields import Fields
 from detkit.structures.meshes import Meshes, PointClouds
-from detkit.structures.predictions import Classification, Detections, ImageSource, PanopticMap, SemanticMap
+from detkit.structures.predictions import Classification, Detections, ImageSource, ObjectShape, PanopticMap, SemanticMap
 from detkit.structures.target import Target
 from detkit.structures.weights_source import WeightsSource
 
@@ -25,6 +25,7 @@ __all__ = [
     "Fields",
     "ImageSource",
     "Meshes",
+    "ObjectShape",
     "PanopticMap",
     "PointClouds",
     "SemanticMap",

@@ -1,8 +1,10 @@
-"""Predictions for one image: `Detections`, `Classification`, `SemanticMap`, `PanopticMap`; what they know of it."""
+"""Predictions for one image: `Detections`, `Classification`, `SemanticMap`, `PanopticMap`, `ObjectShape`; what they know
+of it."""
 
 from detkit.structures.predictions.class_scores import Classification, ScoredClass
 from detkit.structures.predictions.detections import DetectedObject, Detections
 from detkit.structures.predictions.image_source import ImageSource
+from detkit.structures.predictions.object_shape import ObjectShape
 from detkit.structures.predictions.panoptic_map import PanopticMap, PanopticSegment
 from detkit.structures.predictions.prediction import Prediction
 from detkit.structures.predictions.scored_prediction import ScoredPrediction
@@ -13,6 +15,7 @@ __all__ = [
     "DetectedObject",
     "Detections",
     "ImageSource",
+    "ObjectShape",
     "PanopticMap",
     "PanopticSegment",
     "Prediction",
