@@ -14,11 +14,12 @@ from torch import Tensor
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
-from detkit.structures import Category, Classification, Detections, PanopticMap, SemanticMap, Target
+from detkit.structures import Category, Classification, Detections, ObjectShape, PanopticMap, SemanticMap, Target
 from detkit.visualization.colors import Color, class_color, instance_colors
 from detkit.visualization.image_files import font_of_size, to_image_array
 from detkit.visualization.labels import draw_labels, draw_legend, placed_labels, side_of, text_size, write_labels
 from detkit.visualization.map_drawing import draw_label_map
+from detkit.visualization.meshes.mesh_drawing import draw_shape
 from detkit.visualization.panoptic_drawing import draw_panoptic_map
 
 _CROWD: Color = (150, 150, 150)
@@ -86,8 +87,8 @@ def draw_answer(
 
     Args:
         image: as of `draw_detections`.
-        answer: `Detections`, a `Classification`, a `SemanticMap`, a `PanopticMap` or a `Target`, in pixels of that
-            image; a `Target` without objects shows the class of the image, if it has one, else its label map.
+        answer: `Detections`, a `Classification`, `SemanticMap`, `PanopticMap`, `ObjectShape` or `Target`, in pixels of
+            that image; a `Target` without objects shows the class of the image, if it has one, else its label map.
         categories: ``categories[k]`` names label ``k``.
         score_threshold: detections below it are not drawn; classes always are.
 
@@ -98,10 +99,11 @@ def draw_answer(
 
 
 @singledispatch
-def _drawn(
-    answer: Any, image: np.ndarray | Tensor, categories: Sequence[Category], score_threshold: float
-) -> np.ndarray:
+def _drawn(answer: Any, image: Any, categories: Any, score_threshold: float) -> np.ndarray:
     raise InputError(f"{type(answer).__name__} cannot be drawn without its task, whose `draw` does it; call that")
+
+
+_drawn.register(ObjectShape, draw_shape)
 
 
 @_drawn.register
@@ -178,8 +180,7 @@ def _write_lines(canvas: np.ndarray, texts: list[str], labels: list[int]) -> np.
     corners = np.array([[0, line * row, 0, line * row] for row in range(1, len(labels) + 1)]).reshape(-1, 4)
     colors = [class_color(label) for label in labels]
     for count in range(len(labels), 0, -1):
-        written = draw_labels(canvas, corners[:count], texts[:count], colors[:count])
-        if written is not canvas:
+        if (written := draw_labels(canvas, corners[:count], texts[:count], colors[:count])) is not canvas:
             return written
     return canvas
 
