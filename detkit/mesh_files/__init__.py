@@ -18,3 +18,6 @@ __all__ = [
     "write_obj",
     "write_ply",
 ]
+from detkit.mesh_files.obj import obj_text
+
+__all__ = ["MESH_SUFFIXES", "obj_text", "read_mesh", "read_obj", "write_mesh", "write_obj"]

@@ -63,11 +63,16 @@ def write_obj(path: str | Path, meshes: Meshes) -> None:
     Raises:
         InputError: there are several meshes or none, or the file cannot be written.
     """
+    write_whole(path, obj_text(meshes, path))
+
+
+def obj_text(meshes: Meshes, path: str | Path = "an OBJ file") -> str:
+    """The content of an OBJ file with one mesh; see `write_obj`. `path` begins messages."""
     vertices, faces = one_mesh(path, meshes)
     digits = 9 if vertices.dtype == np.float32 else 17
     lines = [f"v {x:.{digits}g} {y:.{digits}g} {z:.{digits}g}" for x, y, z in vertices.tolist()]
     lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
-    write_whole(path, "".join(f"{line}\n" for line in lines))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, str]]:
