@@ -10,6 +10,7 @@ from detkit.tasks.classification import Classification
 from detkit.tasks.detection import Detection
 from detkit.tasks.localization import Localization
 from detkit.tasks.panoptic import Panoptic
+from detkit.tasks.reconstruction import Reconstruction
 from detkit.tasks.recovered_objects import Recovered
 from detkit.tasks.segmentation import Segmentation
 from detkit.tasks.segmented_objects import SegmentedObjects
@@ -25,6 +26,7 @@ __all__ = [
     "Localization",
     "NamedEvaluator",
     "Panoptic",
+    "Reconstruction",
     "Recovered",
     "Segmentation",
     "SegmentedObjects",
@@ -33,7 +35,7 @@ __all__ = [
     "task_of_results",
 ]
 
-_OWN = (Detection, Classification, Localization, Segmentation, Panoptic, SegmentedObjects)
+_OWN = (Detection, Classification, Localization, Segmentation, Panoptic, SegmentedObjects, Reconstruction)
 
 NAMED_EVALUATORS: dict[str, NamedEvaluator] = {name: one for task in _OWN for name, one in task.named.items()}
 """The evaluators of detkit's tasks by their short names."""
