@@ -17,6 +17,8 @@ from detkit.heads.dense.yolo.yolo_v4 import YOLOv4Head
 from detkit.heads.image.classification import ClassificationHead
 from detkit.heads.image.image_head import ImageHead
 from detkit.heads.image.localization import LocalizationHead
+from detkit.heads.image.shape.image_mesh import ImageMeshHead
+from detkit.heads.image.shape.image_voxel import ImageVoxelHead
 from detkit.heads.pixel.deeplab.deeplab_v3 import DeepLabV3Head
 from detkit.heads.pixel.deeplab.deeplab_v3_plus import DeepLabV3PlusHead
 from detkit.heads.pixel.fcn import FCNHead
@@ -64,6 +66,8 @@ __all__ = [
     "FCNHead",
     "FCOSHead",
     "ImageHead",
+    "ImageMeshHead",
+    "ImageVoxelHead",
     "InstanceBranch",
     "KeypointHead",
     "LRASPPHead",

@@ -16,6 +16,7 @@ from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.models.pixel.segnet import SegNet, SegNetBasic
 from detkit.models.pixel.unet import UNet
 from detkit.models.raw_graph import Raw
+from detkit.models.shape import ShapeNetMeshRCNN
 from detkit.models.single_stage.fcos import FCOS
 from detkit.models.single_stage.overfeat import OverFeat
 from detkit.models.single_stage.retinanet import RetinaNet
@@ -71,6 +72,7 @@ __all__ = [
     "SegNet",
     "SegNetBasic",
     "SegmentationModel",
+    "ShapeNetMeshRCNN",
     "SingleStageDetector",
     "TwoStageDetector",
     "UNet",

@@ -1,0 +1,1 @@
+"""The heads of Mesh R-CNN for images of one object: voxels and meshes in the frustum of the whole image."""

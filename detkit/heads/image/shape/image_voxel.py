@@ -1,0 +1,144 @@
+"""The voxels of the one object of an image, in the frustum of the whole image (Mesh R-CNN, Gkioxari et al. 2019).
+
+B  images     V  voxels along a side
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.distributed import mean_count
+from detkit.errors import InputError
+from detkit.heads.context import Context
+from detkit.heads.image.shape.camera_views import CameraViews
+from detkit.heads.image.shape.single_objects import joined, rows_with
+from detkit.heads.region.mesh.region_shapes import ShapeField
+from detkit.ops.meshes import cubify, voxelize, voxelize_points
+from detkit.precise import precise
+from detkit.structures import Meshes, PointClouds, Target
+from detkit.structures.device_transfer import to_device
+from detkit.structures.meshes import Topology
+
+
+class ImageVoxelHead(nn.Module):
+    """A grid of voxels for each image (Mesh R-CNN, section 4.1; layers as of figure 2, "voxel branch").
+
+        coarsest map -> resized to V/2 x V/2 -> 4 x [3x3 conv, ReLU] -> 2x2 deconv, ReLU -> 1x1 conv, V depth channels
+
+    Args:
+        in_channels: channels of the coarsest map.
+        voxels: V, an even number of voxels along each side.
+        channels: of the hidden layers.
+        convolutions: 3x3 convolutions before the deconvolution.
+        threshold: voxels of at least this probability are occupied.
+        truth: the field of targets to learn from: ``voxels``, or closed ``meshes``.
+
+    Raises:
+        InputError: `voxels` is odd or below 4.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        voxels: int = 48,
+        channels: int = 256,
+        convolutions: int = 4,
+        threshold: float = 0.2,
+        truth: ShapeField = "voxels",
+    ) -> None:
+        super().__init__()
+        if voxels < 4 or voxels % 2:
+            raise InputError(f"voxels must be an even number of at least 4, got {voxels}")
+        widths = [in_channels] + [channels] * convolutions
+        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
+        self.deconvolution = nn.ConvTranspose2d(widths[-1], channels, kernel_size=2, stride=2)
+        self.logits = nn.Conv2d(channels, voxels, 1)
+        for layer in (*self.convolutions, self.deconvolution, self.logits):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.logits.weight, std=0.001)
+        self.voxels = voxels
+        self.threshold = threshold
+        self.truth: ShapeField = truth
+        self.learns_from = truth
+
+    def forward(self, coarsest: Tensor, context: Context) -> Tensor:
+        """Voxel logits ``(B, V, V, V)`` of the coarsest map ``(B, C, H, W)``, near ones first."""
+        hidden = self._of_image(coarsest, context)
+        for convolution in self.convolutions:
+            hidden = F.relu(convolution(hidden))
+        logits: Tensor = self.logits(F.relu(self.deconvolution(hidden)))
+        return logits
+
+    def _of_image(self, coarsest: Tensor, context: Context) -> Tensor:
+        """The part of the map that shows the image, without padding, resized."""
+        side, batch = self.voxels // 2, context.batch
+        if all(size == batch.padded_size for size in batch.sizes):
+            return F.interpolate(coarsest, size=(side, side), mode="bilinear", align_corners=False)
+        height, width = batch.padded_size
+        shares = torch.tensor([(own[1] / width, own[0] / height) for own in batch.sizes])
+        centers = (torch.arange(side) + 0.5) / side
+        rows, columns = torch.meshgrid(centers, centers, indexing="ij")
+        grid = 2 * torch.stack((columns, rows), dim=-1) * shares[:, None, None] - 1
+        return F.grid_sample(
+            coarsest, to_device(grid, coarsest.device).to(coarsest.dtype), padding_mode="border", align_corners=False
+        )
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of being occupied, ``(B, V, V, V)`` float32."""
+        return precise(logits).sigmoid()
+
+    @torch.no_grad()
+    def surfaces(self, probabilities: Tensor) -> Meshes:
+        """The surfaces of the occupied voxels of each image, in the frustum of the voxels.
+
+        Where none is occupied it is that of the central half of the grid, so that there are vertices to move.
+        """
+        is_empty = ~(probabilities >= self.threshold).flatten(1).any(dim=1)
+        start, side = self.voxels // 4, self.voxels // 2
+        center = torch.zeros_like(probabilities[0], dtype=torch.bool)
+        center[start : start + side, start : start + side, start : start + side] = True
+        packed = cubify(probabilities.masked_fill(is_empty[:, None, None, None] & center, 1.0), self.threshold)
+        counts = torch.stack((packed.vertex_counts, packed.face_counts)).cpu()
+        return Meshes.of(packed.vertices, Topology(packed.faces, counts[0], counts[1]))
+
+    def losses(self, logits: Tensor, context: Context, views: CameraViews) -> dict[str, Tensor]:
+        """``voxel``: binary cross-entropy, mean over the cells of the images whose object has a shape.
+
+        Raises:
+            InputError: an image has several objects, a mesh is not closed, or an object lies outside of the frustum.
+        """
+        rows = rows_with(context.truth, self.truth)
+        chosen = precise(logits)[to_device(torch.tensor(rows, dtype=torch.int64), logits.device)]
+        attached = 0 * precise(logits).sum()
+        if not rows:
+            return {"voxel": attached}
+        truth = self._true_voxels(context.truth, rows, views).to(chosen.dtype)
+        loss = F.binary_cross_entropy_with_logits(chosen, truth, reduction="sum")
+        return {"voxel": loss / mean_count(chosen.numel(), logits.device) + attached}
+
+    @torch.no_grad()
+    def _true_voxels(self, targets: Sequence[Target], rows: Sequence[int], views: CameraViews) -> Tensor:
+        """The voxels that the objects of the images at `rows` fill, ``(n, V, V, V)`` bool."""
+        size = (self.voxels, self.voxels, self.voxels)
+        if self.truth == "voxels":
+            voxels = voxelize_points(*views.in_frustums(joined(PointClouds, targets, "voxels", rows), rows), size)
+        else:
+            meshes = joined(Meshes, targets, "meshes", rows)
+            vertices, _ = views.in_frustums(meshes, rows)
+            voxels = voxelize(vertices, meshes.faces, meshes.face_counts, size)
+        is_outside: list[bool] = (~voxels.flatten(1).any(dim=1)).tolist()
+        if any(is_outside):
+            near, far = views.depth_range
+            raise InputError(
+                f"image id {targets[rows[is_outside.index(True)]].image_id!r}: no voxel of its object lies in the image "
+                f"at a depth z of {near:g} to {far:g}, so there is nothing to learn: give the model the depth_range of "
+                "the data, or leave the image out"
+            )
+        return voxels
