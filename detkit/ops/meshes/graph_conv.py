@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detkit.ops.checks import check_same_device, check_shape, geometry_dtype
 
@@ -46,7 +49,31 @@ class GraphConv(nn.Module):
         check_same_device(features=features, edges=edges)
         own: Tensor = self.w0(features)
         neighbor: Tensor = self.w1(features)
-        start, end = edges.unbind(1)
         dtype = geometry_dtype(own)
-        total = own.to(dtype).index_add(0, torch.cat([start, end]), neighbor[torch.cat([end, start])].to(dtype))
+        total = own.to(dtype) + sum_of_neighbors(neighbor.to(dtype), edges)
         return total.to(own.dtype)
+
+
+def sum_of_neighbors(features: Tensor, edges: Tensor) -> Tensor:
+    """The sum of the features ``(V, C)`` of the other ends of each vertex's edges ``(E, 2)``: ``(V, C)``."""
+    start, end = edges.unbind(1)
+    vertex, order = torch.cat([start, end]).sort()
+    first = torch.searchsorted(vertex, torch.arange(len(features), device=features.device))
+    total: Tensor = _NeighborSum.apply(features, torch.cat([end, start])[order], first)
+    return total
+
+
+class _NeighborSum(torch.autograd.Function):
+    """Sums rows that are listed vertex by vertex, which holds no row for each end of an edge.
+
+    Edges have no direction, so the gradient is the same sum of the gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, neighbors: Tensor, first: Tensor) -> Tensor:
+        ctx.save_for_backward(neighbors, first)
+        return F.embedding_bag(neighbors, features, first, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return _NeighborSum.apply(gradient.contiguous(), *ctx.saved_tensors), None, None

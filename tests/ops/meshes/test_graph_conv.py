@@ -40,7 +40,24 @@ def test_gradcheck():
     edges, generator = graph(3, vertices=5, edges=6)
     convolution = layer(generator, (2, 3))
     features = torch.randn(5, 2, generator=generator, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda f, *_: convolution(f, edges), (features, *convolution.parameters()))
+    arguments = (features, *convolution.parameters())
+    assert torch.autograd.gradcheck(lambda f, *_: convolution(f, edges), arguments)
+    assert torch.autograd.gradgradcheck(lambda f, *_: convolution(f, edges).tanh(), arguments)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_equals_a_sum_over_the_ends_of_edges(seed):
+    edges, generator = graph(seed, vertices=90, edges=400)
+    convolution = layer(generator, (33, 16), torch.float32)
+    features = torch.randn(90, 33, generator=generator, requires_grad=True)
+    start, end = torch.cat([edges, edges.flip(1)]).unbind(1)
+    expected = convolution.w0(features).index_add(0, start, convolution.w1(features)[end])
+    weight = torch.randn(90, 16, generator=generator)
+    results = [
+        (one, *torch.autograd.grad((one * weight).sum(), features)) for one in (convolution(features, edges), expected)
+    ]
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
