@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
 
@@ -37,11 +38,14 @@ def vert_align(features: Tensor, locations: Tensor, image_index: Tensor) -> Tens
     above, below, to_below = _neighbors(locations[:, 1], height)
     pixels = features.permute(0, 2, 3, 1).reshape(-1, channels)
     dtype = geometry_dtype(features, locations)
-    aligned = torch.zeros(len(locations), channels, dtype=dtype, device=features.device)
-    for row, row_weight in ((above, 1 - to_below), (below, to_below)):
-        for column, column_weight in ((left, 1 - to_right), (right, to_right)):
-            pixel = pixels[(image_index * height + row) * width + column]
-            aligned = aligned + pixel.to(dtype) * (row_weight * column_weight)[:, None].to(dtype)
+    rows = ((image_index * height + row) * width + column for row in (above, below) for column in (left, right))
+    weights = (down * across for down in (1 - to_below, to_below) for across in (1 - to_right, to_right))
+    aligned = F.embedding_bag(
+        torch.stack(list(rows), dim=1),
+        pixels.to(dtype),
+        mode="sum",
+        per_sample_weights=torch.stack(list(weights), dim=1).to(dtype),
+    )
     return aligned.to(features.dtype)
 
 
