@@ -15,6 +15,7 @@ from detkit.geometry import Placement
 from detkit.ops import rle_to_masks
 from detkit.structures import Category, Classification, Detections, SemanticMap, Target
 from detkit.structures.fields import Fields
+from detkit.structures.image_fields import Camera
 from detkit.visualization.drawing import draw_answer
 
 
@@ -34,7 +35,7 @@ class Drawing:
     def resized(self, answer: Any, given: tuple[int, int], size: tuple[int, int]) -> Any:
         """An answer or a target for an image that was resized from `given` to `size` ``(height, width)``.
 
-        Boxes, masks, keypoints and maps are resized; all else does not depend on the size.
+        Boxes, masks, keypoints, maps and cameras are resized; all else does not depend on the size.
         """
         boxes, masks, keypoints = (getattr(answer, name, None) for name in ("boxes", "masks", "keypoints"))
         x, y = size[1] / given[1], size[0] / given[0]
@@ -48,7 +49,7 @@ class Drawing:
             resized["keypoints"] = keypoints * keypoints.new_tensor([x, y, 1.0])
         for name, kind in answer.kinds().items() if isinstance(answer, Fields) else ():
             value = getattr(answer, name)
-            if value is not None and kind.per_pixel:
+            if value is not None and (kind.per_pixel or isinstance(kind, Camera)):
                 resized[name] = kind.move(value, Placement.resize(given, size), ())
         return replace(answer, **resized) if resized else answer
 

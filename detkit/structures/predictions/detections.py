@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from detkit.ops import RunLengths, rle_to_masks
+from detkit.structures.image_fields import Camera
 from detkit.structures.meshes import Meshes
 from detkit.structures.meshes.mesh_fields import FrustumVoxels, ObjectMeshes
 from detkit.structures.object_fields import Boxes, Keypoints, Masks, Rows
@@ -99,6 +100,7 @@ class Detections(ScoredPrediction):
             near cells first, then from top to bottom and from left to right.
         meshes: of N objects, float32, in the camera frame (x right, y down, z away from the camera). An image does not
             tell distances: the unit is the distance z of the object's center.
+        camera: ``(3, 3)`` float32, the intrinsic matrix that meshes are seen with, in pixels of the image.
         source: the image and the categories, which `predict` adds.
 
     Raises:
@@ -112,6 +114,7 @@ class Detections(ScoredPrediction):
     keypoints: Annotated[Tensor | None, Keypoints()] = None
     voxels: Annotated[Tensor | None, FrustumVoxels()] = None
     meshes: Annotated[Meshes | None, ObjectMeshes()] = None
+    camera: Annotated[Tensor | None, Camera()] = None
     source: Annotated[ImageSource | None, OfImage()] = field(default=None, kw_only=True)
 
     @classmethod

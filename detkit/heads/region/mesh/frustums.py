@@ -48,7 +48,7 @@ def depth_ranges(pixels: Tensor, regions: Regions, context: Context) -> Tensor:
 def with_meshes(
     detections: Sequence[Detections], meshes: Meshes, pixels: Tensor, regions: Regions, context: Context
 ) -> list[Detections]:
-    """`detections` with `meshes` of the box-frustum frames of their regions, in the camera frame.
+    """`detections` with `meshes` of the box-frustum frames of their regions, in the camera frame, and with its camera.
 
     Args:
         detections: of each image.
@@ -57,11 +57,17 @@ def with_meshes(
         regions: of the detections, in the network's frame.
         context: with the camera of each image.
     """
-    cameras = cameras_of(context)[regions.image_index]
+    cameras = cameras_of(context)
     counts = to_device(meshes.topology.vertex_counts, meshes.vertices.device)
     ranges = depth_ranges(pixels, regions, context)
-    moved = meshes.with_vertices(from_box_frustum(meshes.vertices, counts, regions.boxes, cameras, ranges))
+    own_cameras = cameras[regions.image_index]
+    moved = meshes.with_vertices(from_box_frustum(meshes.vertices, counts, regions.boxes, own_cameras, ranges))
     own = moved.split([len(one) for one in detections])
     back = [placement.inverse() for placement in context.batch.placements]
-    restored = Detections.kinds()["meshes"].batch_to_network(own, back, moved.vertices.device)
-    return [replace(one, meshes=value) for one, value in zip(detections, restored, strict=True)]
+    kinds, device = Detections.kinds(), moved.vertices.device
+    restored = zip(
+        kinds["meshes"].batch_to_network(own, back, device),
+        kinds["camera"].batch_to_network(list(cameras), back, device),
+        strict=True,
+    )
+    return [replace(one, meshes=mesh, camera=camera) for one, (mesh, camera) in zip(detections, restored, strict=True)]
