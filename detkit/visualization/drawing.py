@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
-import cv2
 import numpy as np
 from torch import Tensor
 
@@ -19,11 +18,12 @@ from detkit.visualization.colors import Color, class_color, instance_colors
 from detkit.visualization.image_files import font_of_size, to_image_array
 from detkit.visualization.labels import draw_labels, draw_legend, placed_labels, side_of, text_size, write_labels
 from detkit.visualization.map_drawing import draw_label_map
+from detkit.visualization.marks.object_marks import draw_box, draw_keypoints, draw_mask
 from detkit.visualization.meshes.mesh_drawing import draw_shape
+from detkit.visualization.meshes.object_meshes import draw_object_meshes
 from detkit.visualization.panoptic_drawing import draw_panoptic_map
 
 _CROWD: Color = (150, 150, 150)
-_MASK_OPACITY = 0.4
 
 
 def draw_detections(
@@ -34,9 +34,10 @@ def draw_detections(
 ) -> np.ndarray:
     """Draw boxes with their class and score, masks and keypoints into a copy of an image.
 
-    A class has the same color in every image; masks of one class that lie side by side have variants of it. Crowd and
-    ignore regions of a `Target` are dashed and gray. No text covers another: where there is no place, only the score is
-    written, or nothing, and a legend in a corner names the classes with their numbers of objects.
+    A class has the same color in every image; masks of one class that lie side by side have variants of it. Where the
+    camera is known, meshes with faces are drawn in place of their masks. Crowd and ignore regions of a `Target` are
+    dashed and gray. No text covers another: where there is no place, only the score is written, or nothing, and a
+    legend in a corner names the classes with their numbers of objects.
 
     Args:
         image: uint8 ``(H, W, 3)`` array, or ``(3, H, W)`` tensor, uint8 or float in [0, 1]; RGB.
@@ -60,16 +61,19 @@ def draw_detections(
     colors = [_CROWD if crowd else class_color(label) for crowd, label in zip(crowds, labels, strict=True)]
     corners = _corners(boxes, canvas)
     width = _line_width(canvas, corners)
-    if objects.masks is not None:
+    if objects.masks is not None or objects.meshes is not None:
         tints = instance_colors(labels, corners)
         shades = [_CROWD if crowd else tint for crowd, tint in zip(crowds, tints, strict=True)]
-        for mask, color in zip(rle_to_masks(objects.masks).numpy(), shades, strict=True):
-            _draw_mask(canvas, mask, color, width)
+        canvas, have_meshes = draw_object_meshes(canvas, objects, shades)
+        masks = [] if objects.masks is None else rle_to_masks(objects.masks).numpy()
+        for mask, color, has_mesh in zip(masks, shades, have_meshes, strict=len(masks) > 0):
+            if not has_mesh:
+                draw_mask(canvas, mask, color, width)
     for box, color, crowd in zip(corners, colors, crowds, strict=True):
-        _draw_box(canvas, box, color, width, dashed=crowd)
+        draw_box(canvas, box, color, width, dashed=crowd)
     if objects.keypoints is not None:
         for points, color in zip(objects.keypoints.numpy(), colors, strict=True):
-            _draw_keypoints(canvas, points, color, _thickness(canvas), visibilities=_scores(objects) is None)
+            draw_keypoints(canvas, points, color, _thickness(canvas), visibilities=_scores(objects) is None)
     wordings = _wordings(objects, labels, categories, crowds)
     written = placed_labels(canvas, corners, wordings)
     drawn = write_labels(canvas, written, colors)
@@ -247,51 +251,6 @@ def _corners(boxes: Tensor, canvas: np.ndarray) -> np.ndarray:
     corners = np.nan_to_num(boxes.numpy().astype(float))
     corners[:, 2:] = np.maximum(corners[:, 2:] - 1, corners[:, :2])
     return corners.clip(-1, [width, height, width, height]).round().astype(int)
-
-
-def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: Color, thickness: int) -> None:
-    """Tint the pixels of a mask and trace its edge."""
-    mask = mask.astype(np.uint8)
-    x, y, width, height = cv2.boundingRect(mask)
-    inside = mask[y : y + height, x : x + width].astype(bool)
-    region = canvas[y : y + height, x : x + width]
-    region[inside] = ((1 - _MASK_OPACITY) * region[inside] + _MASK_OPACITY * np.array(color)).round()
-    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, contours, -1, color, max(1, thickness // 2), cv2.LINE_AA)
-
-
-def _draw_box(canvas: np.ndarray, box: np.ndarray, color: Color, thickness: int, dashed: bool) -> None:
-    left, top, right, bottom = box.tolist()
-    if not dashed:
-        cv2.rectangle(canvas, (left, top), (right, bottom), color, thickness)
-        return
-    for start, end in (
-        ((left, top), (right, top)),
-        ((right, top), (right, bottom)),
-        ((right, bottom), (left, bottom)),
-        ((left, bottom), (left, top)),
-    ):
-        _draw_dashes(canvas, np.array(start), np.array(end), color, thickness)
-
-
-def _draw_dashes(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, thickness: int) -> None:
-    length, dash = float(np.linalg.norm(end - start)), 5 * thickness
-    for offset in np.arange(0, length, 2 * dash):
-        stretch = np.array([offset, min(offset + dash, length)]) / length
-        first, last = (start + stretch[:, None] * (end - start)).round().astype(int).tolist()
-        cv2.line(canvas, first, last, color, thickness)
-
-
-def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, color: Color, thickness: int, visibilities: bool) -> None:
-    """Dots with a white rim; of ground truth, hidden points are rings and absent ones are left out."""
-    height, width = canvas.shape[:2]
-    for x, y, visibility in np.nan_to_num(points).tolist():
-        if visibilities and visibility == 0:
-            continue
-        center = round(min(max(x, -9), width + 9)), round(min(max(y, -9), height + 9))
-        hidden = visibilities and visibility == 1
-        cv2.circle(canvas, center, 2 * thickness + 1, (255, 255, 255), -1, cv2.LINE_AA)
-        cv2.circle(canvas, center, 2 * thickness, color, 1 if hidden else -1, cv2.LINE_AA)
 
 
 __getattr__ = moved_names(

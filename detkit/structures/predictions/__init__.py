@@ -1,5 +1,5 @@
-"""Predictions for one image: `Detections`, `Classification`, `SemanticMap`, `PanopticMap`, `ObjectShape`; what they know
-of it."""
+"""Predictions for one image: `Detections`, `Classification`, `SemanticMap`, `PanopticMap`, `ObjectShape`; and what they
+know of it."""
 
 from detkit.structures.predictions.class_scores import Classification, ScoredClass
 from detkit.structures.predictions.detections import DetectedObject, Detections
