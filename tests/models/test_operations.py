@@ -61,7 +61,7 @@ BOUNDS = {
 DETECTION_BOUNDS = {
     "faster": Most(0, 132, 3),
     "mask": Most(0, 181, 3),
-    "mesh": Most(1, 800, 8),
+    "mesh": Most(1, 840, 8),
     "keypoint": Most(0, 252, 4),
     "cascade": Most(0, 194, 3),
     "panoptic": Most(8, 290, 5),
