@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detkit.heads.context import Context
 from detkit.heads.image.shape.camera_views import CameraViews
 from detkit.heads.image.shape.single_objects import joined, rows_with
-from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement
+from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement, through
 from detkit.heads.region.mesh.shape_losses import LOSSES, generator_on, sampled_surfaces, shape_losses
 from detkit.ops.meshes import vert_align
 from detkit.structures import Meshes
@@ -58,15 +58,17 @@ class ImageMeshHead(nn.Module):
             views: the cameras of the images.
         """
 
-        def align(current: Meshes) -> Aligned:
+        def align(current: Meshes, layer: nn.Linear) -> Aligned:
             positions, owner = views.positions(current), current.topology.vertex_objects
-            seen = []
+            seen, first = [], 0
             for one in features:
                 locations, shares = views.on_map(positions, owner, (one.shape[2], one.shape[3]))
-                seen.append(vert_align(one, locations, owner) * shares.to(one.dtype))
-            return Aligned(torch.cat(seen, dim=1), positions)
+                seen.append(vert_align(through(layer, one, first), locations, owner) * shares.to(one.dtype))
+                first += one.shape[1]
+            return Aligned(torch.stack(seen).sum(dim=0) + layer.bias, positions)
 
-        return self.refinement(meshes, align)
+        stages: list[Meshes] = self.refinement(meshes, align)
+        return stages
 
     def losses(self, stages: Sequence[Meshes], context: Context) -> dict[str, Tensor]:
         """``mesh.chamfer``, ``mesh.normals`` and ``mesh.edge``, see `shape_losses`, means over the stages.

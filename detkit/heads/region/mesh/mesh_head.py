@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detkit.errors import InputError
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.frustums import output_of, with_meshes
-from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement
+from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement, through
 from detkit.heads.region.mesh.region_shapes import RegionShapes, region_shapes
 from detkit.heads.region.mesh.shape_losses import LOSSES, generator_on, sampled_surfaces, shape_losses
 from detkit.heads.region.mesh.voxel_head import Voxels
@@ -109,9 +109,10 @@ class MeshHead(RegionBranch):
             return RefinedMeshes([], [])
         features = crop(regions, self.resolution)
 
-        def align(meshes: Meshes) -> Aligned:
+        def align(meshes: Meshes, layer: nn.Linear) -> Aligned:
             vertices = meshes.vertices
-            return Aligned(vert_align(features, vertices[:, :2], meshes.topology.vertex_objects), vertices)
+            seen = vert_align(through(layer, features), vertices[:, :2], meshes.topology.vertex_objects)
+            return Aligned(seen + layer.bias, vertices)
 
         first = self._first(so_far, len(regions), features.device)
         return RefinedMeshes.of(self.refinement(first, align))
@@ -143,7 +144,7 @@ class MeshHead(RegionBranch):
         if not bool(usable):
             warnings.warn(
                 f"MeshHead: a true mesh reaches beyond {self.greatest:g} in the frustum of a region, so this step "
-                "teaches no mesh; if it happens often, look for boxes that do not fit meshes, or raise `greatest`",
+                "teaches no mesh; if it happens often, look for boxes that do not fit their meshes, or raise `greatest`",
                 stacklevel=3,
             )
 

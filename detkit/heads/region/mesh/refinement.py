@@ -22,7 +22,7 @@ class Aligned(NamedTuple):
     """What a stage reads at each vertex.
 
     Args:
-        features: ``(V, C)``, those of the image where it shows the vertex.
+        features: ``(V, O)``, those of the image where it shows the vertex, after a linear layer with O outputs.
         positions: ``(V, 3)``, the coordinates that go with them.
     """
 
@@ -30,8 +30,14 @@ class Aligned(NamedTuple):
     positions: Tensor
 
 
-Align = Callable[[Meshes], Aligned]
-"""Reads the image at the vertices of meshes."""
+Align = Callable[[Meshes, nn.Linear], Aligned]
+"""Reads the image at the vertices of meshes, through a linear layer. Sampling is linear too, so that the layer may go
+before it, see `through`: maps have fewer cells than meshes have vertices, and then fewer channels."""
+
+
+def through(layer: nn.Linear, maps: Tensor, first: int = 0) -> Tensor:
+    """Maps ``(N, C, H, W)`` through the columns of a linear layer from `first` on, without bias: ``(N, O, H, W)``."""
+    return F.conv2d(maps, layer.weight[:, first : first + maps.shape[1], None, None])
 
 
 class MeshRefinement(nn.Module):
@@ -65,14 +71,15 @@ class MeshRefinement(nn.Module):
 
         Args:
             meshes: to begin with.
-            align: reads the image at the vertices of meshes.
+            align: reads the image at the vertices of meshes, see `Align`.
         """
         refined: list[Meshes] = []
         features: Tensor | None = None
         for stage in self.stages:
+            assert isinstance(stage, RefinementStage)
             if self.subdivide and features is not None:
                 meshes, features = subdivided(meshes), subdivided_values(meshes, features)
-            offsets, features = stage(align(meshes), meshes.edges, features)
+            offsets, features = stage(align(meshes, stage.bottleneck), meshes.edges, features)
             meshes = meshes.with_vertices(meshes.vertices + precise(offsets))
             refined.append(meshes)
         return refined
@@ -100,9 +107,15 @@ class RefinementStage(nn.Module):
         nn.init.zeros_(self.offset.bias)
 
     def forward(self, aligned: Aligned, edges: Tensor, carried: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Offsets ``(V, 3)`` in (-1, 1), and features ``(V, channels)`` for the next stage."""
+        """Offsets ``(V, 3)`` in (-1, 1), and features ``(V, channels)`` for the next stage.
+
+        Args:
+            aligned: what the image shows at the vertices, through the `bottleneck`.
+            edges: of the meshes.
+            carried: features of the stage before.
+        """
         known = [] if carried is None else [carried]
-        hidden = torch.cat([*known, F.relu(self.bottleneck(aligned.features)), aligned.positions], dim=1)
+        hidden = torch.cat([*known, F.relu(aligned.features), aligned.positions], dim=1)
         features = hidden
         for convolution in self.convolutions:
             features = F.relu(convolution(hidden, edges))

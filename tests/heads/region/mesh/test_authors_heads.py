@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from detkit.heads import DepthHead, Regions, VoxelHead
 from detkit.heads.region.mesh import shape_losses as losses_module
@@ -62,8 +63,9 @@ def _refined(name: str, features: torch.Tensor) -> list[Meshes]:
     refinement = MeshRefinement(6, channels=4, subdivide=name == "subdivided")
     refinement.load_state_dict(_weights(name, PARTS))
 
-    def align(meshes: Meshes) -> Aligned:
-        return Aligned(vert_align(features, meshes.vertices[:, :2], meshes.topology.vertex_objects), meshes.vertices)
+    def align(meshes: Meshes, layer: nn.Linear) -> Aligned:
+        seen = vert_align(features, meshes.vertices[:, :2], meshes.topology.vertex_objects)
+        return Aligned(layer(seen), meshes.vertices)
 
     return refinement(_first(name), align)
 

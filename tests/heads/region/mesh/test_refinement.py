@@ -6,6 +6,7 @@ import secrets
 
 import pytest
 import torch
+from torch import nn
 
 from detkit.heads.region.mesh import shape_losses as losses_module
 from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement
@@ -33,8 +34,8 @@ def _meshes(seed: int) -> Meshes:
 
 
 def _refined(refinement: MeshRefinement, features: torch.Tensor, meshes: Meshes) -> list[Meshes]:
-    def align(own: Meshes) -> Aligned:
-        return Aligned(vert_align(features, own.vertices[:, :2], own.topology.vertex_objects), own.vertices)
+    def align(own: Meshes, layer: nn.Linear) -> Aligned:
+        return Aligned(layer(vert_align(features, own.vertices[:, :2], own.topology.vertex_objects)), own.vertices)
 
     return refinement(meshes, align)
 
