@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.evaluation import SingleMeshEvaluator
 from detkit.evaluation.meshes.mesh_comparison import compare_meshes
-from detkit.geometry import Placement
 from detkit.heads import Context
 from detkit.mesh_files import obj_text
 from detkit.preprocess import Batch
@@ -72,13 +70,6 @@ class Reconstruction(Task):
         if target.meshes is None or target.camera is None:
             return to_image_array(image)
         return draw_meshes(image, target.meshes, target.camera)
-
-    def resized(self, answer: Any, given: tuple[int, int], size: tuple[int, int]) -> Any:
-        """As of `Drawing.resized`, with the camera."""
-        resized = super().resized(answer, given, size)
-        if resized.camera is None:
-            return resized
-        return replace(resized, camera=Placement.resize(given, size).camera(resized.camera))
 
     def title(self, answer: Any, score_threshold: float) -> str:
         """Of meshes."""
