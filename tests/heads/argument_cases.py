@@ -11,6 +11,7 @@ from torch import nn
 from detkit import heads
 from detkit.backbones import SegNetBasicEncoder, SegNetEncoder
 from detkit.heads import Regions
+from detkit.heads.image.shape.camera_views import CameraViews
 from detkit.models import RegionAlign
 from detkit.models.two_stage.region_pool import Crops
 from detkit.structures import Detections, Meshes, PointClouds, Target
@@ -188,6 +189,28 @@ def _shape(head):
     return _branch(head, before)
 
 
+def _single_objects():
+    """A context of two images with an object each, whose voxels are the corners of its mesh, and what cameras see."""
+    sphere = icosphere(0)
+    meshes = [sphere.with_vertices(size * sphere.vertices + torch.tensor([0.1, 0.0, 1.5])) for size in (0.3, 0.2)]
+    context = _context([Target(meshes=one, voxels=PointClouds([one.vertices])) for one in meshes])
+    return context, CameraViews.of(context, 2.0, (1.0, 2.0))
+
+
+def _image_voxels(head):
+    context, views = _single_objects()
+    logits = head(torch.randn(2, CHANNELS, 5, 4), context)
+    surfaces = head.surfaces(head.probabilities(logits))
+    return head.losses(logits, context, views), logits, surfaces.vertices
+
+
+def _image_meshes(head):
+    context, views = _single_objects()
+    meshes = Meshes.cat([target.meshes for target in context.truth])
+    stages = head([torch.randn(2, CHANNELS, 5, 4), torch.randn(2, CHANNELS, 3, 2)], meshes, views)
+    return head.losses(stages, context), stages[-1].vertices
+
+
 def _extractor(network):
     crops = torch.randn(5, CHANNELS, 4, 4, generator=torch.Generator().manual_seed(7))
     return network.train()(crops), network.eval()(crops)
@@ -359,6 +382,18 @@ CASES = [
         {"in_channels": 7, "num_classes": 4, "channels": 5, "stages": 2, "convolutions": 2, "resolution": 5}
         | {"sphere_level": 0, "subdivide": True, "samples": 30, "greatest": 0.1},
         _shape,
+    ),
+    Case(
+        "ImageVoxelHead",
+        {"in_channels": CHANNELS, "voxels": 6, "channels": 4, "convolutions": 1},
+        {"in_channels": 7, "voxels": 8, "channels": 5, "convolutions": 2, "threshold": 0.9, "truth": "meshes"},
+        _image_voxels,
+    ),
+    Case(
+        "ImageMeshHead",
+        {"in_channels": [CHANNELS] * 2, "channels": 4, "samples": 20},
+        {"channels": 5, "stages": 2, "convolutions": 2, "subdivide": True, "samples": 30},
+        _image_meshes,
     ),
     Case(
         "TwoFullyConnected",

@@ -25,6 +25,8 @@ from detkit.heads import (
     DeepLabV3PlusHead,
     DepthHead,
     FCOSHead,
+    ImageMeshHead,
+    ImageVoxelHead,
     KeypointHead,
     LocalizationHead,
     LRASPPHead,
@@ -61,6 +63,7 @@ from detkit.models import (
     RegionWarp,
     RetinaNet,
     SegNet,
+    ShapeNetMeshRCNN,
     SSDlite,
     UNet,
     YOLOv1,
@@ -69,7 +72,7 @@ from detkit.models import (
     YOLOv4,
 )
 from detkit.necks import FPN, StridedConvolutions
-from detkit.preprocess import Letterbox, ShortestEdge, Square
+from detkit.preprocess import Letterbox, ShortestEdge, Square, Stretch
 from detkit.structures import Meshes, Target
 from detkit.structures.meshes import icosphere
 
@@ -110,6 +113,10 @@ MODELS = {
     "mesh": lambda backbone: MeshRCNN(
         backbone(8), 3, partial(DepthHead, hidden=8), partial(VoxelHead, channels=8, resolution=3),
         partial(MeshHead, channels=8, samples=50), mask_head=partial(MaskHead, channels=8), **small(),
+    ),
+    "shapenet": lambda backbone: ShapeNetMeshRCNN(
+        backbone(8), partial(ImageVoxelHead, voxels=6, channels=8, convolutions=1, truth="meshes"),
+        partial(ImageMeshHead, channels=8, samples=50), depth_range=(3.0, 5.0), preprocess=Stretch((48, 64)),
     ),
     "retinanet": lambda backbone: RetinaNet(
         backbone(8), 3, THIN, partial(RetinaNetHead, convolutions=1), preprocess=preprocess()
@@ -166,6 +173,8 @@ def batch_for(model, images, growth=0):
     pixels, targets = batch_of(images, growth)
     if "meshes" in model.learns_from:
         targets = [with_shapes(one) for one in targets]
+    if isinstance(model, ShapeNetMeshRCNN):
+        targets = [one[:1] for one in targets]
     if "label_map" in model.learns_from:
         return pixels, targets
     return pixels, [replace(one, label_map=None) for one in targets]

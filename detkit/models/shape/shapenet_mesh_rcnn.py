@@ -51,12 +51,13 @@ class ShapeNetMeshRCNN(VisionModel):
                             +-> all maps ----------------------------> mesh head, three stages -> mesh
 
     Targets need ``meshes``, and ``voxels`` unless the meshes are closed and the voxel head learns from them. The answer
-    is an `ObjectShape` in the camera frame. The maps and the frustum of the voxels are those of the whole image. The baselines of the paper
-    are ``mesh_head: null`` (voxels only); ``voxel_head: null`` with ``sphere_level: 4`` (SphereInit); and with
-    ``sphere_level: 2`` and ``mesh_head.subdivide: true`` (Pixel2Mesh+), both of a sphere of radius 1 around the camera.
+    is an `ObjectShape` in the camera frame. The maps and the frustum of the voxels are those of the whole image. The
+    baselines of the paper are ``mesh_head: null`` (voxels only); ``voxel_head: null`` with ``sphere_level: 4``
+    (SphereInit); and with ``sphere_level: 2`` and ``mesh_head.subdivide: true`` (Pixel2Mesh+), both of a sphere of
+    radius 1 around the camera.
 
-    While the weights of ``mesh.chamfer``, ``mesh.normals`` and ``mesh.edge`` are all 0, so that voxels alone are learned, the stages
-    refine an icosahedron for each image: the surfaces of untrained voxels are huge.
+    While the weights of ``mesh.chamfer``, ``mesh.normals`` and ``mesh.edge`` are all 0, so that voxels alone are
+    learned, the stages refine an icosahedron for each image: the surfaces of untrained voxels are huge.
 
     Args:
         backbone: any backbone, or the name of a torchvision or timm net, whose stages 2 to 5 are used.
@@ -103,7 +104,7 @@ class ShapeNetMeshRCNN(VisionModel):
         self.depth_range = depth_range
         if focal_length is None:
             self.asks_for = frozenset({"camera"})
-        self.learns_from = frozenset({"camera"})
+        self.learns_from = frozenset({"camera", "meshes"})  # of voxels alone, meshes are what is evaluated
         weights = {} if mesh_head is None else {"mesh.normals": 0.0, "mesh.edge": 0.2}
         self.loss_weights = weights | dict(loss_weights or {})
         check_fields(self)

@@ -20,7 +20,7 @@ from detkit.geometry import moved_cameras
 from detkit.heads.context import Context
 from detkit.ops.meshes import from_box_frustum, to_box_frustum
 from detkit.preprocess import Batch
-from detkit.structures import Meshes, PointClouds
+from detkit.structures import Meshes, PointClouds, Target
 from detkit.structures.device_transfer import to_device
 
 CLIPPING = (0.1, 100.0)
@@ -100,7 +100,9 @@ class CameraViews:
 
     def to_camera(self, meshes: Meshes) -> Meshes:
         """Meshes of the frustums of voxels, one of each image, in the camera frame."""
-        vertices = from_box_frustum(meshes.vertices, meshes.vertex_counts, self.boxes, self.cameras, self.depth_ranges())
+        vertices = from_box_frustum(
+            meshes.vertices, meshes.vertex_counts, self.boxes, self.cameras, self.depth_ranges()
+        )
         return meshes.with_vertices(vertices)
 
     def in_frustums(self, shapes: Meshes | PointClouds, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -128,7 +130,7 @@ def given_cameras(views: CameraViews, batch: Batch) -> Tensor:
 def _known_cameras(context: Context, focal_length: float | None) -> Tensor:
     """The cameras ``(B, 3, 3)`` of the images of the batch in the network's frame."""
     targets = context.given if context.targets is None else context.targets
-    known = [None if targets is None else target.camera for target in targets or [None] * len(context.batch.images)]
+    known = [target.camera for target in targets or [Target()] * len(context.batch.images)]
     if focal_length is None or all(camera is not None for camera in known):
         return torch.stack([camera for camera in known if camera is not None])
     default = _default_cameras(context.batch, focal_length)

@@ -136,9 +136,9 @@ class ImageVoxelHead(nn.Module):
         is_outside: list[bool] = (~voxels.flatten(1).any(dim=1)).tolist()
         if any(is_outside):
             near, far = views.depth_range
+            image_id = targets[rows[is_outside.index(True)]].image_id
             raise InputError(
-                f"image id {targets[rows[is_outside.index(True)]].image_id!r}: no voxel of its object lies in the image "
-                f"at a depth z of {near:g} to {far:g}, so there is nothing to learn: give the model the depth_range of "
-                "the data, or leave the image out"
+                f"image id {image_id!r}: no voxel of its object lies in the image at a depth z of {near:g} to {far:g}, "
+                "so there is nothing to learn: give the model the depth_range of the data, or leave the image out"
             )
         return voxels
