@@ -164,6 +164,9 @@ def normalize(x):
     "weights.md": """
 import torch
 import torchvision
+from detectron2_reference import random_weights
+from meshrcnn_reference import pix3d_branches
+pix3d_state_dict = random_weights(True, masks=True, classes=9, seed=0) | pix3d_branches(True, 9, 1)
 image = torch.rand(3, 64, 64)
 state_dict = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
 """,

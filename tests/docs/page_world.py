@@ -182,11 +182,14 @@ def _write_weights() -> None:
 
 
 def write_published() -> None:
-    """Random weights as of detectron2's model zoo and of FCN's authors."""
+    """Random weights as of detectron2's model zoo, and of the authors of FCN and of Mesh R-CNN."""
     from caffe_fcn_reference import weights
+    from meshrcnn_reference import shapenet_tensors
 
     write_detectron2()
     torch.save(weights("fcn8s", 0), "fcn8s_from_caffe.pth")
+    Path("shapenet").mkdir()
+    torch.save({"best_states": {"model": shapenet_tensors(True, 0)}}, "shapenet/voxmesh_R50.pth")
 
 
 def write_detectron2() -> None:
