@@ -19,7 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from detkit.engine.checkpoint import build_model
 from detkit.engine.commands.anchors.recipe_model import recipe_model
-from detkit.models import VisionModel
+from detkit.heads import Context, DepthHead, MeshHead, VoxelHead
+from detkit.models import ShapeNetMeshRCNN, VisionModel
+from detkit.preprocess import Batch
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTS = ROOT / "configs" / "zoo.json"
@@ -67,11 +69,11 @@ def facts_text(facts: Facts) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def counted(name: str, classes: int) -> tuple[int, int]:
+def counted(name: str, classes: int | None) -> tuple[int, int]:
     """The parameters of a recipe's model, and its multiply-adds for one image of `IMAGE_SIZE`.
 
     Multiply-adds are those of convolutions and fully connected layers, the heads of regions on as many regions as the
-    recipe allows at inference.
+    recipe allows at inference. Those at the vertices of meshes, whose number depends on the image, are left out.
     """
     with torch.device("meta"):
         model = build_model(recipe_model(name, classes), (), name).eval()
@@ -84,7 +86,12 @@ def run(model: VisionModel) -> None:
     """All layers of a model on the meta device, for one image."""
     placed = model.preprocess.place(IMAGE_SIZE).size
     divisor = model.preprocess.divisor
-    raw = model.raw(torch.empty(1, 3, *(math.ceil(side / divisor) * divisor for side in placed)))
+    images = torch.empty(1, 3, *(math.ceil(side / divisor) * divisor for side in placed))
+    if isinstance(model, ShapeNetMeshRCNN):
+        batch = Batch(images)
+        model.voxel_head(model.features(batch)[-1], Context(batch))
+        return
+    raw = model.raw(images)
     if hasattr(model, "region_pool"):
         run_heads_of_regions(model, raw[0])
 
@@ -97,7 +104,10 @@ def run_heads_of_regions(model: Any, features: list[Tensor]) -> None:
     for head in getattr(model.box_head, "stages", [model.box_head]):
         head.answer(head.trunk(torch.empty(regions, channels, *[model.region_pool.resolution] * 2)))
     for branch in model.branches.values():
-        branch.answer(torch.empty(DETECTIONS, channels, *[branch.resolution] * 2))
+        if isinstance(branch, (DepthHead, VoxelHead)):
+            branch(lambda _, side: torch.empty(DETECTIONS, channels, side, side), None, {}, None)
+        elif not isinstance(branch, MeshHead):
+            branch.answer(torch.empty(DETECTIONS, channels, *[branch.resolution] * 2))
 
 
 BEGIN, END = "<!-- tables: python tools/zoo.py -->\n", "<!-- end of tables -->"
@@ -106,6 +116,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "COCO": ("_coco",),
     "PASCAL VOC": ("_voc07", "_voc"),
     "Label maps": ("_camvid", "_isbi"),
+    "Meshes": ("_pix3d", "_shapenet"),
     "ImageNet": ("_imagenet",),
     "Small data sets": ("_bccd", "_nuclei", "_shapes"),
 }

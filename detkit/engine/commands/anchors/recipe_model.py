@@ -9,12 +9,12 @@ from detkit.files import read_yaml
 from detkit.recipes import recipe_path
 
 
-def recipe_model(recipe: str, classes: int) -> dict[str, Any]:
+def recipe_model(recipe: str, classes: int | None) -> dict[str, Any]:
     """The model's part of a recipe, without files of weights, which would be read or downloaded for nothing.
 
     Args:
         recipe: its name, or a file.
-        classes: the number of classes.
+        classes: the number of classes; None for a model without classes.
 
     Raises:
         InputError: there is no such recipe, or it describes no model.
@@ -25,7 +25,8 @@ def recipe_model(recipe: str, classes: int) -> dict[str, Any]:
     if not isinstance(config, dict) or "class_path" not in config:
         raise InputError(f"{path} has no model with a class_path: give a recipe of `detkit train`.")
     model: dict[str, Any] = without_weights(config)
-    model["init_args"] = {**model.get("init_args", {}), "num_classes": classes}
+    if classes is not None:
+        model["init_args"] = {**model.get("init_args", {}), "num_classes": classes}
     return model
 
 
