@@ -11,6 +11,8 @@ from detkit.heads import (
     DeepLabV3Head,
     DeepLabV3PlusHead,
     DepthHead,
+    ImageMeshHead,
+    ImageVoxelHead,
     KeypointHead,
     LRASPPHead,
     MeshHead,
@@ -35,12 +37,13 @@ from detkit.models import (
     RegionAlign,
     RetinaNet,
     SegNet,
+    ShapeNetMeshRCNN,
     SSDlite,
     UNet,
     YOLOv3,
 )
 from detkit.necks import FPN
-from detkit.preprocess import Letterbox, ShortestEdge, Square
+from detkit.preprocess import Letterbox, ShortestEdge, Square, Stretch
 from detkit.structures import Category, Target
 
 preprocess = partial(ShortestEdge, 64, 96)  # one of each model's own
@@ -82,6 +85,10 @@ MODELS = {
     ),
     "retinanet": lambda backbone: RetinaNet(backbone(), 3, preprocess=preprocess()),
     "segnet": lambda backbone: SegNet(SegNetEncoder(1 / 64), 3),
+    "shapenet": lambda backbone: ShapeNetMeshRCNN(
+        backbone(), partial(ImageVoxelHead, voxels=8, channels=8), partial(ImageMeshHead, channels=8),
+        preprocess=Stretch((48, 64)),
+    ),
     "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),
     "unet": lambda backbone: UNet(UNetEncoder(1 / 64), 3),
     "yolo": lambda backbone: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),

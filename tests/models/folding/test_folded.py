@@ -18,7 +18,7 @@ from detkit.models import FCOS, SSD, FasterRCNN, Raw, RegionAlign, RegionStage, 
 from detkit.models.folding import folded
 from detkit.models.folding.norm_pairs import is_norm
 from detkit.preprocess import Letterbox, ShortestEdge, Square
-from detkit.structures import SemanticMap, Target
+from detkit.structures import ObjectShape, SemanticMap, Target
 
 TARGETS = [Target(boxes=torch.tensor([[5.0, 5, 30, 35]]), labels=torch.tensor([1]))] * 2
 SMALL = ShortestEdge(64, 96)
@@ -104,6 +104,8 @@ def test_every_family_computes_the_same_without_batch_norm(make):
     for one, other in zip(predictions(copied), predictions(model), strict=True):
         if isinstance(one, SemanticMap):
             assert (one.label_map == other.label_map).float().mean() > 0.99
+        elif isinstance(one, ObjectShape):
+            torch.testing.assert_close(one.voxels, other.voxels, rtol=1e-4, atol=1e-5)
         else:
             torch.testing.assert_close(one.scores, other.scores, rtol=1e-4, atol=1e-5)
     after = model.state_dict()
