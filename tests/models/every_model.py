@@ -86,7 +86,9 @@ MODELS = {
     "retinanet": lambda backbone: RetinaNet(backbone(), 3, preprocess=preprocess()),
     "segnet": lambda backbone: SegNet(SegNetEncoder(1 / 64), 3),
     "shapenet": lambda backbone: ShapeNetMeshRCNN(
-        backbone(), partial(ImageVoxelHead, voxels=8, channels=8), partial(ImageMeshHead, channels=8),
+        backbone(),
+        partial(ImageVoxelHead, voxels=8, channels=8),
+        partial(ImageMeshHead, channels=8),
         preprocess=Stretch((48, 64)),
     ),
     "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),

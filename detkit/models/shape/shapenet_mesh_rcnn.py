@@ -117,7 +117,7 @@ class ShapeNetMeshRCNN(VisionModel):
     def heads(self, features: list[Tensor], context: Context) -> ShapeOutput:
         """Voxel logits, and the meshes of all stages; in an exported graph the logits alone."""
         logits = None if self.voxel_head is None else self.voxel_head(features[-1], context)
-        if is_exporting():
+        if is_exporting() or isinstance(context.batch.sizes, Tensor):  # also where a graph is run before it is recorded
             return ShapeOutput(logits, [], None)
         views = CameraViews.of(context, self.focal_length, self.depth_range)
         meshes = [self._start(logits, context, views)]

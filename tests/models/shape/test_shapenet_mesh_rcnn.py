@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+import detkit
 from detkit.errors import InputError
 from detkit.heads import Context, ImageMeshHead, ImageVoxelHead
 from detkit.models import ShapeNetMeshRCNN
@@ -165,6 +166,27 @@ def test_only_voxels_are_exported():
     context = sphere.context(images)
     with pytest.raises(InputError, match="without a voxel head cannot be exported"):
         sphere.decode_padded(sphere.heads(sphere.features(context.batch), context), context)
+
+
+@pytest.mark.slow
+def test_an_exported_file_has_the_voxels_of_the_model(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX files: pip install detkit[onnx]")
+    model = small().eval()
+    with torch.no_grad():
+        model.voxel_head.logits.weight.mul_(100)
+    model.save(tmp_path / "shape.ckpt")
+    detkit.export(tmp_path / "shape.ckpt", tmp_path / "shape.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "shape.onnx")
+    images, _ = drawn(ball(), ball(0.2, 0.1))
+    pixels = torch.stack(images).float() / 255
+    given = {one.name: one for one in session.get_inputs()}
+    feed = {"images": pixels.numpy()}
+    if "sizes" in given:
+        feed["sizes"] = torch.tensor([(64, 64)] * 2).numpy()
+    (voxels,) = session.run(["voxels"], feed)
+    expected = torch.cat([one.voxels for one in model.predict(images)])
+    assert expected.std() > 0.01
+    torch.testing.assert_close(torch.from_numpy(voxels), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

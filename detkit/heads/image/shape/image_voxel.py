@@ -18,6 +18,7 @@ from detkit.heads.context import Context
 from detkit.heads.image.shape.camera_views import CameraViews
 from detkit.heads.image.shape.single_objects import joined, rows_with
 from detkit.heads.region.mesh.region_shapes import ShapeField
+from detkit.heads.scored_boxes import Sizes
 from detkit.ops.meshes import cubify, voxelize, voxelize_points
 from detkit.precise import precise
 from detkit.structures import Meshes, PointClouds, Target
@@ -78,17 +79,17 @@ class ImageVoxelHead(nn.Module):
 
     def _of_image(self, coarsest: Tensor, context: Context) -> Tensor:
         """The part of the map that shows the image, without padding, resized."""
-        side, batch = self.voxels // 2, context.batch
-        if all(size == batch.padded_size for size in batch.sizes):
-            return F.interpolate(coarsest, size=(side, side), mode="bilinear", align_corners=False)
-        height, width = batch.padded_size
-        shares = torch.tensor([(own[1] / width, own[0] / height) for own in batch.sizes])
-        centers = (torch.arange(side) + 0.5) / side
-        rows, columns = torch.meshgrid(centers, centers, indexing="ij")
-        grid = 2 * torch.stack((columns, rows), dim=-1) * shares[:, None, None] - 1
-        return F.grid_sample(
-            coarsest, to_device(grid, coarsest.device).to(coarsest.dtype), padding_mode="border", align_corners=False
-        )
+        side, (height, width) = self.voxels // 2, context.batch.padded_size
+        sizes: Sizes = context.batch.sizes  # in an exported graph a tensor
+        if not isinstance(sizes, Tensor):
+            if all(size == (height, width) for size in sizes):
+                return F.interpolate(coarsest, size=(side, side), mode="bilinear", align_corners=False)
+            sizes = to_device(torch.tensor(sizes), coarsest.device)
+        shares = sizes.flip(1).to(coarsest.dtype) / coarsest.new_tensor((width, height))
+        centers = (torch.arange(side, device=coarsest.device, dtype=coarsest.dtype) + 0.5) / side
+        grid = torch.stack((centers.expand(side, side), centers[:, None].expand(side, side)), dim=-1)
+        covered = 2 * grid * shares[:, None, None] - 1
+        return F.grid_sample(coarsest, covered, padding_mode="border", align_corners=False)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Of being occupied, ``(B, V, V, V)`` float32."""
