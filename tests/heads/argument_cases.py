@@ -182,7 +182,7 @@ def _branch(head, before=()):
 def _shape(head):
     """A branch after those of depth and voxels, which differ where `head` learns from meshes or voxels."""
     torch.manual_seed(3)
-    before = [heads.DepthHead(CHANNELS, 4, 4, 8), heads.VoxelHead(CHANNELS, 4, 4, 1, 3)]
+    before = [heads.DepthHead(CHANNELS, 4, 4, 8), heads.VoxelHead(CHANNELS, 4, 4, 1, resolution=3)]
     if isinstance(head, heads.MeshHead):
         for stage in head.refinement.stages:
             nn.init.normal_(stage.offset.weight, std=0.1)
@@ -372,8 +372,8 @@ CASES = [
     Case(
         "VoxelHead",
         BRANCH | {"resolution": 3},
-        {"in_channels": 7, "num_classes": 4, "channels": 5, "convolutions": 2, "resolution": 4, "threshold": 0.9}
-        | {"truth": "voxels"},
+        {"in_channels": 7, "num_classes": 4, "channels": 5, "convolutions": 2, "batch_norm": True, "resolution": 4}
+        | {"threshold": 0.9, "truth": "voxels"},
         _shape,
     ),
     Case(

@@ -24,6 +24,7 @@ from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.frustums import output_of, with_meshes
 from detkit.heads.region.mesh.region_shapes import RegionShapes, ShapeField, region_shapes
 from detkit.heads.region.region_branch import Crop, RegionBranch
+from detkit.heads.region.region_features import RegionBatchNorm2d
 from detkit.ops.meshes import PackedMeshes, cubify, frustum_point_voxels, frustum_voxels
 from detkit.structures import Detections, Meshes
 from detkit.structures.device_transfer import to_device
@@ -67,6 +68,7 @@ class VoxelHead(RegionBranch):
         num_classes: classes without background.
         channels: channels of the hidden layers.
         convolutions: 3x3 convolutions before the deconvolution.
+        batch_norm: use batch norm after each of these.
         resolution: height and width of a crop in cells; there are twice as many voxels along each axis.
         threshold: the probability from which a voxel is part of the mesh.
         truth: the field of targets to learn from: closed ``meshes``, or ``voxels`` where these are not closed.
@@ -80,6 +82,7 @@ class VoxelHead(RegionBranch):
         num_classes: int,
         channels: int = 256,
         convolutions: int = 4,
+        batch_norm: bool = False,
         resolution: int = 12,
         threshold: float = 0.2,
         truth: ShapeField = "meshes",
@@ -87,6 +90,7 @@ class VoxelHead(RegionBranch):
         super().__init__()
         widths = [in_channels] + [channels] * convolutions
         self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
+        self.norms = nn.ModuleList(RegionBatchNorm2d(width) if batch_norm else nn.Identity() for width in widths[1:])
         self.deconvolution = nn.ConvTranspose2d(widths[-1], channels, kernel_size=2, stride=2)
         self.logits = nn.Conv2d(channels, 2 * resolution, 1)
         for layer in (*self.convolutions, self.deconvolution, self.logits):
@@ -106,8 +110,8 @@ class VoxelHead(RegionBranch):
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Voxels:
         """The voxels of the regions."""
         hidden = crop(regions, self.resolution)
-        for convolution in self.convolutions:
-            hidden = F.relu(convolution(hidden))
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            hidden = F.relu(norm(convolution(hidden)))
         return Voxels(self.logits(F.relu(self.deconvolution(hidden))), self.threshold)
 
     def losses(self, raw: Voxels, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:

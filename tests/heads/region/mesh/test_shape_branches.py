@@ -104,6 +104,15 @@ class TestVoxels:
         expected = -np.where(ideal.numpy(), np.log(p), np.log(1 - p)).mean()
         assert float(loss) == pytest.approx(expected, rel=1e-5)
 
+    @pytest.mark.parametrize("batch_norm", [False, True])
+    def test_without_regions_the_loss_is_zero_and_attached(self, batch_norm):
+        context, head = context_of(scene()), _voxel_head(batch_norm=batch_norm).train()
+        none = regions_of(context)[torch.zeros(0, dtype=torch.int64)]
+        loss = head.losses(head(lambda *_: torch.zeros(0, 4, 6, 6), none, {}, context), none, {}, context)["voxel"]
+        loss.backward()
+        assert loss == 0
+        assert all(parameter.grad is not None for parameter in head.parameters())
+
     def test_an_answer_has_probabilities_and_where_depths_are_known_meshes(self):
         targets = scene()
         learning, seeing = context_of(targets), context_of(targets, learning=False)
