@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from detkit.errors import InputError
 from detkit.files import read_bytes, write_whole
 from detkit.files.json_values import shown
 from detkit.files.text_documents import numbers_in
-from detkit.mesh_files.mesh_parts import mesh_of_file, one_mesh, triangle_fans
+from detkit.mesh_files.mesh_parts import Floats, Integers, mesh_of_file, one_mesh, triangle_fans, written_vertices
 from detkit.structures import Meshes
 
 _WITHOUT_SHAPE = {
@@ -68,11 +69,29 @@ def write_obj(path: str | Path, meshes: Meshes) -> None:
 
 def obj_text(meshes: Meshes, path: str | Path = "an OBJ file") -> str:
     """The content of an OBJ file with one mesh; see `write_obj`. `path` begins messages."""
-    vertices, faces = one_mesh(path, meshes)
+    return "".join(f"{line}\n" for line in _lines(*one_mesh(path, meshes)))
+
+
+def named_obj_text(meshes: Meshes, names: Sequence[str], path: str | Path = "an OBJ file") -> str:
+    """The content of an OBJ file with several meshes, each an object named by letters, digits, ``_.-``.
+
+    Raises:
+        InputError: a coordinate is no finite number.
+    """
+    vertices = written_vertices(path, meshes.vertices)
+    points = np.split(vertices, np.cumsum(meshes.topology.vertex_counts.numpy())[:-1])
+    triangles = np.split(meshes.faces.cpu().numpy(), np.cumsum(meshes.topology.face_counts.numpy())[:-1])
+    lines = [f"# {len(names)} objects"]
+    for name, own, faces in zip(names, points, triangles, strict=False):
+        lines += ["o " + re.sub(r"[^\w.-]+", "_", name), *_lines(own, faces)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _lines(vertices: Floats, faces: Integers) -> list[str]:
+    """Those of vertices and faces, which count from 0."""
     digits = 9 if vertices.dtype == np.float32 else 17
     lines = [f"v {x:.{digits}g} {y:.{digits}g} {z:.{digits}g}" for x, y, z in vertices.tolist()]
-    lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
-    return "".join(f"{line}\n" for line in lines)
+    return lines + [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, str]]:

@@ -18,7 +18,7 @@ import torch
 from test_obj import FACTS
 
 from detkit.errors import InputError
-from detkit.mesh_files import camera_to_y_up, read_gltf_objects, read_mesh, read_obj, write_mesh
+from detkit.mesh_files import camera_to_y_up, glb_content, read_gltf_objects, read_mesh, read_obj, write_mesh
 from detkit.structures import Meshes
 from detkit.structures.meshes import icosphere
 
@@ -157,3 +157,16 @@ def test_the_camera_frame_is_turned_and_not_mirrored():
 
     assert volume(turned) == pytest.approx(volume(camera)) == pytest.approx(1 / 6)
     assert torch.equal(camera_to_y_up(turned).vertices, camera.vertices)
+
+
+def test_objects_have_names_and_colors(tmp_path):
+    """188 of 255 in sRGB is half of the light, 0.5029, and 255 all of it."""
+    meshes = Meshes.cat([icosphere(0), Meshes([torch.zeros(0, 3)], [torch.zeros(0, 3).long()]), icosphere(1)])
+    path = tmp_path / "named.glb"
+    path.write_bytes(glb_content(meshes, ["chair", "none", "table"], [(255, 188, 0), (1, 2, 3), (0, 0, 10)]))
+    document = checked(path)
+    assert [node["name"] for node in document["nodes"]] == ["chair", "none", "table"]
+    used = [document["materials"][one["primitives"][0]["material"]] for one in document["meshes"]]
+    colors = [material["pbrMetallicRoughness"]["baseColorFactor"] for material in used]
+    assert colors == [pytest.approx([1, 0.50289, 0, 1], abs=1e-5), pytest.approx([0, 0, 10 / 255 / 12.92, 1], abs=1e-6)]
+    assert torch.equal(read_gltf_objects(path).vertices, meshes.vertices)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.mesh_files import read_mesh, read_obj, write_mesh
+from detkit.mesh_files import named_obj_text, read_mesh, read_obj, write_mesh
 from detkit.structures import Meshes
 
 FACTS = {
@@ -120,3 +120,22 @@ def test_other_files_and_several_meshes_are_refused(tmp_path):
         read_mesh(tmp_path / "a.obj")
     with pytest.raises(InputError, match="a file holds one mesh, and these are 0"):
         write_mesh(tmp_path / "a.obj", Meshes([], []))
+
+
+def test_several_objects_have_names(tmp_path):
+    parts = [np.eye(3), np.zeros((0, 3)), 2 * np.eye(3)]
+    faces = [torch.tensor([[0, 1, 2]]), torch.zeros(0, 3, dtype=torch.int64), torch.tensor([[2, 1, 0]])]
+    meshes = Meshes([torch.from_numpy(one).float() for one in parts], faces)
+    text = named_obj_text(meshes, ["dining table 1", "line\nend #\\", "é_2.b-c"])
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("o")] == ["o dining_table_1", "o line_end_", "o é_2.b-c"]
+    assert lines[-1] == "f 6 5 4"
+    file = tmp_path / "scene.obj"
+    file.write_text(text, encoding="utf-8")
+    whole = read_obj(file)
+    assert torch.equal(whole.vertices, meshes.vertices)
+    assert torch.equal(whole.faces, meshes.faces)
+    with pytest.raises(InputError, match="vertex 1 has a coordinate that is NaN"):
+        named_obj_text(
+            meshes.with_vertices(torch.full((6, 3), torch.nan).index_fill(0, torch.tensor(0), 0)), ["", "", ""]
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,49 @@ def write_gltf(path: str | Path, meshes: Meshes) -> None:
     Raises:
         InputError: a coordinate is no finite float32, or the file cannot be written.
     """
+    if Path(path).suffix.lower() == ".glb":
+        write_whole(path, glb_content(meshes, path=path))
+    else:
+        document = _document(path, meshes, None, None)
+        uri = "data:application/octet-stream;base64," + base64.b64encode(document.binary).decode()
+        write_whole(path, json_text(document.values(uri)))
+
+
+def glb_content(
+    meshes: Meshes,
+    names: Sequence[str] | None = None,
+    colors: Sequence[tuple[int, int, int]] | None = None,
+    path: str | Path = "a GLB file",
+) -> bytes:
+    """The content of a GLB file; see `write_gltf`.
+
+    Args:
+        meshes: of N objects.
+        names: of each; None: they are numbered.
+        colors: of each, red, green and blue in 0 to 255 as on a screen; None: that of the viewer.
+        path: begins messages.
+
+    Raises:
+        InputError: a coordinate is no finite float32, or the content is longer than the format allows.
+    """
+    document = _document(path, meshes, names, colors)
+    return packed_glb(path, document.values(None), bytes(document.binary))
+
+
+def _document(
+    path: str | Path,
+    meshes: Meshes,
+    names: Sequence[str] | None,
+    colors: Sequence[tuple[int, int, int]] | None,
+) -> _Document:
     points = written_vertices(path, meshes.vertices.to(torch.float32))
     document = _Document()
     vertices = np.split(points, np.cumsum(meshes.topology.vertex_counts.numpy())[:-1])
     for number, faces in enumerate(meshes.faces_list()):
-        document.add_object(f"object {number}", vertices[number], faces.cpu().numpy())
-    if Path(path).suffix.lower() == ".glb":
-        write_whole(path, packed_glb(path, document.values(None), bytes(document.binary)))
-    else:
-        uri = "data:application/octet-stream;base64," + base64.b64encode(document.binary).decode()
-        write_whole(path, json_text(document.values(uri)))
+        name = f"object {number}" if names is None else names[number]
+        color = None if colors is None else colors[number]
+        document.add_object(name, vertices[number], faces.cpu().numpy(), color)
+    return document
 
 
 class _Document:
@@ -48,13 +82,18 @@ class _Document:
     def __init__(self) -> None:
         self.binary = bytearray()
         self._lists: dict[str, list[dict[str, Any]]] = {
-            key: [] for key in ("nodes", "meshes", "accessors", "bufferViews")
+            key: [] for key in ("nodes", "meshes", "materials", "accessors", "bufferViews")
         }
 
-    def add_object(self, name: str, vertices: Floats, faces: Integers) -> None:
+    def add_object(
+        self, name: str, vertices: Floats, faces: Integers, color: tuple[int, int, int] | None = None
+    ) -> None:
         node: dict[str, Any] = {"name": name}
         if len(vertices):
-            node["mesh"] = self._add("meshes", {"name": name, "primitives": [self._primitive(vertices, faces)]})
+            primitive = self._primitive(vertices, faces)
+            if color is not None:
+                primitive["material"] = self._add("materials", _material(name, color))
+            node["mesh"] = self._add("meshes", {"name": name, "primitives": [primitive]})
         self._add("nodes", node)
 
     def values(self, uri: str | None) -> dict[str, Any]:
@@ -92,3 +131,11 @@ class _Document:
         """The number of a new member of a list."""
         self._lists[key].append(member)
         return len(self._lists[key]) - 1
+
+
+def _material(name: str, color: tuple[int, int, int]) -> dict[str, Any]:
+    """A matte surface. The format has linear colors (section 3.9.2), those of screens are in sRGB (IEC 61966-2-1)."""
+    shares = [value / 255 for value in color]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in shares]
+    surface = {"baseColorFactor": [*linear, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.9}
+    return {"name": name, "pbrMetallicRoughness": surface}
