@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from narrow_models import MODELS
+from every_model import MODELS
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.geometry import Placement
@@ -19,7 +19,7 @@ IMAGES = [torch.full((3, 40, 60), 0.25), torch.full((3, 50, 40), 0.75)]
 @pytest.fixture(scope="module")
 def answers():
     torch.manual_seed(0)
-    model = MODELS["mesh"](lambda _: TorchvisionBackbone("resnet18")).eval()
+    model = MODELS["mesh"](lambda: TorchvisionBackbone("resnet18")).eval()
     with torch.inference_mode():
         return model(IMAGES, given=[Target(camera=camera) for camera in CAMERAS])
 
