@@ -9,6 +9,7 @@ from detkit.errors import InputError
 from detkit.tasks.classification import Classification
 from detkit.tasks.detection import Detection
 from detkit.tasks.localization import Localization
+from detkit.tasks.meshes.mesh_detection import MeshDetection
 from detkit.tasks.panoptic import Panoptic
 from detkit.tasks.reconstruction import Reconstruction
 from detkit.tasks.recovered_objects import Recovered
@@ -24,6 +25,7 @@ __all__ = [
     "Classification",
     "Detection",
     "Localization",
+    "MeshDetection",
     "NamedEvaluator",
     "Panoptic",
     "Reconstruction",
@@ -35,7 +37,16 @@ __all__ = [
     "task_of_results",
 ]
 
-_OWN = (Detection, Classification, Localization, Segmentation, Panoptic, SegmentedObjects, Reconstruction)
+_OWN = (
+    Detection,
+    Classification,
+    Localization,
+    Segmentation,
+    Panoptic,
+    SegmentedObjects,
+    Reconstruction,
+    MeshDetection,
+)
 
 NAMED_EVALUATORS: dict[str, NamedEvaluator] = {name: one for task in _OWN for name, one in task.named.items()}
 """The evaluators of detkit's tasks by their short names."""

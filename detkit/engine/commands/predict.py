@@ -25,8 +25,8 @@ DESCRIPTION = """Run a checkpoint on images, folders, glob patterns and videos.
 
 Writes an annotated copy of each input. Results go to detections.json, in COCO's results format with file names, by
 which "detkit eval --detections" joins them with annotations. A classifier writes classes.json, a segmentation model
-label_maps.json and a label map for each image. An input that cannot be read is reported and skipped, and the exit
-status is 2.
+label_maps.json and a label map for each image. A Mesh R-CNN also writes the meshes of each image as a .glb file, and a
+turntable of them. An input that cannot be read is reported and skipped, and the exit status is 2.
 
 examples:
   detkit predict --checkpoint runs/faster_rcnn_shapes/best.ckpt street.jpg --out predictions
@@ -59,6 +59,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=8, help="images per forward pass")
     parser.add_argument(
         "--given", type=str | None, help="JSON file with more inputs for each image, such as cameras or proposals"
+    )
+    parser.add_argument(
+        "--focal_length",
+        type=float | None,
+        help="focal length of all images in pixels, for a model that asks for their cameras; the center is the image's",
     )
     parser.add_argument(
         "--files",

@@ -53,6 +53,8 @@ class MeshRCNN(MaskRCNN):
         arguments: as of `MaskRCNN`.
     """
 
+    task = "detkit.tasks.MeshDetection"
+
     def __init__(
         self,
         backbone: Backbone | str,

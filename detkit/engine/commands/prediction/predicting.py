@@ -12,6 +12,7 @@ from rich.progress import track
 from detkit.engine.callbacks.signals import Interrupted, SignalListener
 from detkit.engine.checkpoint import load
 from detkit.engine.commands.prediction.answer_files import AnswerFiles, chosen_endings
+from detkit.engine.commands.prediction.central_cameras import CentralCameras
 from detkit.engine.commands.prediction.devices import named_device
 from detkit.engine.commands.prediction.given_file import GivenFile
 from detkit.engine.commands.prediction.prediction_files import Frame, Output, annotated_copies
@@ -34,6 +35,7 @@ class PredictionOptions:
     score_threshold: float | None
     batch_size: int
     given: str | None
+    focal_length: float | None
     files: list[str] | None
     device: str
     trust: list[str]
@@ -55,7 +57,7 @@ def predict(options: PredictionOptions) -> None:
 def _predict(model: VisionModel, copies: Mapping[Path | str, Path], options: PredictionOptions) -> None:
     """Predict in batches; after a signal or an unreadable input, finished results are on the disk."""
     unreadable: list[str] = []
-    given_file = _given(model, options.given)
+    givens = _givens(model, options)
     task = task_of(model)
     files = AnswerFiles(copies, chosen_endings(task, options.files), task, model.categories or [])
     threshold = task.least_score if options.score_threshold is None else options.score_threshold
@@ -65,7 +67,7 @@ def _predict(model: VisionModel, copies: Mapping[Path | str, Path], options: Pre
     try:
         with Output(copies, file, model.categories or [], task, files) as output:
             for batch in _batches(_frames(list(copies), unreadable), options.batch_size):
-                given = None if given_file is None else [given_file.of(one.source, one.pixels) for one in batch]
+                given = None if givens is None else [givens.of(one.source, one.pixels) for one in batch]
                 answers = model.predict([frame.pixels for frame in batch], options.batch_size, given)
                 for frame, answer in zip(batch, answers, strict=True):
                     output.add(frame, task.select(answer, threshold))
@@ -80,14 +82,21 @@ def _predict(model: VisionModel, copies: Mapping[Path | str, Path], options: Pre
         )
 
 
-def _given(model: VisionModel, path: str | None) -> GivenFile | None:
-    """The file with what the model asks for; None where it asks for nothing."""
+def _givens(model: VisionModel, options: PredictionOptions) -> GivenFile | CentralCameras | None:
+    """What gives the model what it asks for; None where it asks for nothing."""
+    kind, asked = type(model).__name__, ", ".join(sorted(model.asks_for))
+    if options.focal_length is not None:
+        if options.given is not None:
+            raise InputError("--focal_length and --given both give cameras: leave one of them out.")
+        if model.asks_for != {"camera"}:
+            raise InputError(f"--focal_length gives cameras, and the {kind} asks for {asked or 'none'}: leave it out.")
+        return CentralCameras(options.focal_length)
     if not model.asks_for:
         return None
-    if path is None:
-        names = ", ".join(sorted(model.asks_for))
-        raise InputError(f"The {type(model).__name__} asks for {names} of each image: give a file with --given.")
-    return GivenFile(path, model.asks_for)
+    if options.given is None:
+        shorter = ", or the focal length of all images in pixels with --focal_length" * (model.asks_for == {"camera"})
+        raise InputError(f"The {kind} asks for {asked} of each image: give a file with --given{shorter}.")
+    return GivenFile(options.given, model.asks_for)
 
 
 def _frames(inputs: Sequence[Path | str], unreadable: list[str]) -> Iterator[Frame]:

@@ -1,0 +1,49 @@
+"""Detection of objects with their shapes: boxes, voxels and meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detkit.results.mesh_results import SHAPE_FILES, object_names, shape_facts, shape_file
+from detkit.structures import Category, Detections
+from detkit.tasks.detection import Detection
+
+_HOLDS = {"mesh": ("meshes.glb", "meshes.obj", "turntable.gif"), "voxels": ("voxels.npz",)}
+"""The files that hold each shape of a results file."""
+
+
+class MeshDetection(Detection):
+    """Object detection with the shape of each object."""
+
+    name = "detection of shapes"
+    answer_files = SHAPE_FILES
+
+    def results(self, answer: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
+        """The detections in COCO's results format, with facts of their shapes, see `shape_facts`."""
+        entries = super().results(answer, categories)
+        names = object_names(answer, categories)
+        return [
+            {**entry, **shape_facts(answer, row, name)}
+            for row, (entry, name) in enumerate(zip(entries, names, strict=True))
+        ]
+
+    def results_content(
+        self, entries: Sequence[dict[str, Any]], files: Sequence[Mapping[str, str]], categories: Sequence[Category]
+    ) -> Any:
+        """The entries, each shape with the names of the files that hold it."""
+        return [_with_files(entry, own) for entry, own in zip(entries, files, strict=True)]
+
+    def answer_file(self, ending: str, answer: Detections, categories: Sequence[Category]) -> bytes:
+        """All meshes of an image for viewers, a turntable of them, or the voxels; see `shape_file`."""
+        return shape_file(ending, answer, categories)
+
+
+def _with_files(entry: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """An entry whose shapes name those of an image's `files` that hold them."""
+    named = {
+        shape: {**entry[shape], "files": [files[ending] for ending in endings if ending in files]}
+        for shape, endings in _HOLDS.items()
+        if shape in entry
+    }
+    return {**entry, **named}
