@@ -65,8 +65,8 @@ def draw_detections(
         tints = instance_colors(labels, corners)
         shades = [_CROWD if crowd else tint for crowd, tint in zip(crowds, tints, strict=True)]
         canvas, have_meshes = draw_object_meshes(canvas, objects, shades)
-        masks = [] if objects.masks is None else rle_to_masks(objects.masks).numpy()
-        for mask, color, has_mesh in zip(masks, shades, have_meshes, strict=len(masks) > 0):
+        masks = np.empty(0) if objects.masks is None else rle_to_masks(objects.masks).numpy()
+        for mask, color, has_mesh in zip(masks, shades, have_meshes, strict=False):
             if not has_mesh:
                 draw_mask(canvas, mask, color, width)
     for box, color, crowd in zip(corners, colors, crowds, strict=True):

@@ -69,7 +69,7 @@ def test_what_was_behind_comes_to_the_right_then_to_the_front(no_labels):
     quarters = turntable(lump(at=(-0.6, 0, 0.8)), [""], [RED], frames=4, side=SIDE)
     right, left = quarters[1], quarters[3]
     assert 0 < covered(right)[:, -12:].any(axis=1).sum() < SIDE / 4  # the lump
-    assert (covered(left) == covered(right)[:, ::-1]).mean() > 0.98
+    assert 0 < covered(left)[:, :12].any(axis=1).sum() < SIDE / 4
     widest = covered(right).sum(axis=0).argmax()
     assert widest < SIDE / 2  # the ball, left of the lump
 
