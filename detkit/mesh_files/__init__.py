@@ -21,5 +21,3 @@ __all__ = [
     "write_obj",
     "write_ply",
 ]
-
-__all__ = ["MESH_SUFFIXES", "obj_text", "read_mesh", "read_obj", "write_mesh", "write_obj"]

@@ -28,23 +28,25 @@ def object_names(answer: Detections, categories: Sequence[Category]) -> list[str
     return [f"{categories[label].name} {number}" for number, label in enumerate(answer.labels.tolist(), start=1)]
 
 
-def shape_facts(answer: Detections, row: int, name: str) -> dict[str, Any]:
-    """What a results file says of the shape of a detection; the arrays are in files of their own.
+def mesh_facts(mesh: Meshes) -> dict[str, Any]:
+    """What a results file says of one mesh; the arrays are in files of their own.
 
-    ``mesh`` has the object's name in the files, the numbers of vertices and faces, and ``bounds``, the least and the
-    greatest x, y and z in the camera frame, in units of the distance of the object's center; None without vertices.
+    The numbers of ``vertices`` and ``faces``, and ``bounds``, the least and the greatest x, y and z in the camera
+    frame; None without vertices.
+    """
+    bounds = [side.tolist() for side in mesh.vertices.aminmax(dim=0)] if len(mesh.vertices) else None
+    return {"vertices": len(mesh.vertices), "faces": len(mesh.faces), "bounds": bounds}
+
+
+def shape_facts(answer: Detections, row: int, name: str) -> dict[str, Any]:
+    """What a results file says of the shape of a detection.
+
+    ``mesh`` has the object's name in the files and `mesh_facts`, in units of the distance of the object's center.
     ``voxels`` has the size of the grid.
     """
     facts: dict[str, Any] = {}
     if answer.meshes is not None:
-        mesh = answer.meshes[row]
-        bounds = [side.tolist() for side in mesh.vertices.aminmax(dim=0)] if len(mesh.vertices) else None
-        facts["mesh"] = {
-            "object": name,
-            "vertices": len(mesh.vertices),
-            "faces": len(mesh.faces),
-            "bounds": bounds,
-        }
+        facts["mesh"] = {"object": name, **mesh_facts(answer.meshes[row])}
     if answer.voxels is not None:
         facts["voxels"] = {"size": list(answer.voxels.shape[1:])}
     return facts
@@ -53,8 +55,6 @@ def shape_facts(answer: Detections, row: int, name: str) -> dict[str, Any]:
 def shape_file(ending: str, answer: Detections, categories: Sequence[Category]) -> bytes:
     """The content of one of `SHAPE_FILES`.
 
-    Meshes are in the frame of viewers, x right, y up, z toward the viewer, with the camera in the origin.
-
     Raises:
         InputError: the answer has no such shapes.
     """
@@ -62,12 +62,23 @@ def shape_file(ending: str, answer: Detections, categories: Sequence[Category]) 
         return _voxels(answer)
     if answer.meshes is None:
         raise InputError(f"{ending}: these detections have no meshes, since the model answers none; leave it out")
-    names, colors = object_names(answer, categories), _colors(answer)
-    meshes = answer.meshes.to("cpu")
-    if ending == "turntable.gif":
-        return animated_gif(turntable(meshes, names, colors))
-    upright: Meshes = camera_to_y_up(meshes)
-    return glb_content(upright, names, colors) if ending == "meshes.glb" else named_obj_text(upright, names).encode()
+    return mesh_file(ending.rpartition(".")[2], answer.meshes, object_names(answer, categories), _colors(answer))
+
+
+def mesh_file(suffix: str, meshes: Meshes, names: Sequence[str], colors: Sequence[Color]) -> bytes:
+    """Meshes of the camera frame for viewers, with x right, y up and z toward the viewer, or turning.
+
+    Args:
+        suffix: ``glb``, ``obj`` or ``gif``.
+        meshes: of N objects.
+        names: of each.
+        colors: of each.
+    """
+    own = meshes.to("cpu")
+    if suffix == "gif":
+        return animated_gif(turntable(own, names, colors))
+    upright = camera_to_y_up(own)
+    return glb_content(upright, names, colors) if suffix == "glb" else named_obj_text(upright, names).encode()
 
 
 def _colors(answer: Detections) -> list[Color]:

@@ -13,14 +13,14 @@ from detkit.errors import InputError
 from detkit.evaluation import SingleMeshEvaluator
 from detkit.evaluation.meshes.mesh_comparison import compare_meshes
 from detkit.heads import Context
-from detkit.mesh_files import obj_text
 from detkit.preprocess import Batch
+from detkit.results.mesh_results import mesh_facts, mesh_file
 from detkit.structures import Category, ObjectShape, Target
 from detkit.tasks.differences.shape_differences import ShapeDifferences
 from detkit.tasks.recovered_objects import Recovered
 from detkit.tasks.task import NamedEvaluator, Task
 from detkit.visualization.image_files import to_image_array
-from detkit.visualization.meshes import draw_meshes
+from detkit.visualization.meshes.mesh_drawing import SILVER, draw_meshes
 
 if TYPE_CHECKING:
     from detkit.data import DataModule
@@ -36,7 +36,7 @@ class Reconstruction(Task):
     evaluators = (SingleMeshEvaluator,)
     named = {"single_mesh": NamedEvaluator(SingleMeshEvaluator, "meshes")}  # noqa: RUF012
     results_file = "shapes.json"
-    answer_files = {"mesh.obj": True}  # noqa: RUF012 (of the class, and never changed)
+    answer_files = {"mesh.glb": True, "turntable.gif": True, "mesh.obj": False}  # noqa: RUF012
 
     def check_data(self, model: VisionModel, data: DataModule) -> None:
         """Refuse data without meshes."""
@@ -50,20 +50,17 @@ class Reconstruction(Task):
 
     def results(self, answer: ObjectShape, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """The size of the mesh, its bounding box in the camera frame (least and greatest x y z), and the camera."""
-        vertices = answer.meshes.vertices
-        bounds = [side.tolist() for side in vertices.aminmax(dim=0)] if len(vertices) else None
-        return [
-            {
-                "vertices": len(vertices),
-                "faces": len(answer.meshes.faces),
-                "bounds": bounds,
-                "camera": answer.camera.tolist(),
-            }
-        ]
+        return [{**mesh_facts(answer.meshes), "camera": answer.camera.tolist()}]
+
+    def results_content(
+        self, entries: Sequence[dict[str, Any]], files: Sequence[Mapping[str, str]], categories: Sequence[Category]
+    ) -> Any:
+        """The entries, each with the names of the files that hold its mesh."""
+        return [{**entry, "files": list(own.values())} for entry, own in zip(entries, files, strict=True)]
 
     def answer_file(self, ending: str, answer: ObjectShape, categories: Sequence[Category]) -> bytes:
-        """The mesh as an OBJ file, in the camera frame."""
-        return obj_text(answer.meshes).encode()
+        """The mesh for viewers, or a turntable of it; see `mesh_file`."""
+        return mesh_file(ending.rpartition(".")[2], answer.meshes, ["object"], [SILVER])
 
     def draw_truth(self, image: np.ndarray | Tensor, target: Target, categories: Sequence[Category]) -> np.ndarray:
         """The meshes of the target over the image."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from detkit.evaluation import CocoEvaluator, MeshEvaluator
+from detkit.evaluation.meshes.given_meshes import in_units_of_depth
 from detkit.results.mesh_results import SHAPE_FILES, object_names, shape_facts, shape_file
-from detkit.structures import Category, Detections
+from detkit.structures import Category, Detections, Target
 from detkit.tasks.detection import Detection
+from detkit.tasks.task import NamedEvaluator
 
 _HOLDS = {"mesh": ("meshes.glb", "meshes.obj", "turntable.gif"), "voxels": ("voxels.npz",)}
 """The files that hold each shape of a results file."""
@@ -17,6 +21,8 @@ class MeshDetection(Detection):
     """Object detection with the shape of each object."""
 
     name = "detection of shapes"
+    evaluators = (MeshEvaluator, CocoEvaluator)
+    named = {**Detection.named, "mesh": NamedEvaluator(MeshEvaluator, "meshes")}  # noqa: RUF012
     answer_files = SHAPE_FILES
 
     def results(self, answer: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
@@ -37,6 +43,13 @@ class MeshDetection(Detection):
     def answer_file(self, ending: str, answer: Detections, categories: Sequence[Category]) -> bytes:
         """All meshes of an image for viewers, a turntable of them, or the voxels; see `shape_file`."""
         return shape_file(ending, answer, categories)
+
+    def truth(self, target: Target) -> Detections | None:
+        """A detection for each object, its mesh in units of the distance of its center."""
+        truth, objects = super().truth(target), target.objects()
+        if truth is None or objects.meshes is None:
+            return truth
+        return replace(truth, meshes=in_units_of_depth(objects.meshes), camera=target.camera)
 
 
 def _with_files(entry: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
