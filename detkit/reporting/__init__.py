@@ -12,6 +12,7 @@ from detkit.reporting.parts.error_browser import BrowserImage, ErrorKind, Mark, 
 from detkit.reporting.parts.image_strip import StripImage, image_strip
 from detkit.reporting.parts.line_chart import Series, line_chart
 from detkit.reporting.parts.mark_shapes import Shape, keypoint_shape, mask_shape
+from detkit.reporting.parts.mesh_viewer import MeshScene, mesh_viewer
 from detkit.reporting.parts.rendering import paragraph
 from detkit.reporting.section import Section
 
@@ -22,6 +23,7 @@ __all__ = [
     "ErrorKind",
     "Evaluated",
     "Mark",
+    "MeshScene",
     "Page",
     "PageOptions",
     "Section",
@@ -35,6 +37,7 @@ __all__ = [
     "keypoint_shape",
     "line_chart",
     "mask_shape",
+    "mesh_viewer",
     "page_html",
     "paragraph",
 ]

@@ -41,7 +41,7 @@ def page_html(page: Page) -> str:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two sections of the report are called {name!r}: give each a name of its own")
-    script = asset("report.js")
+    script = asset("report.js") + asset("mesh_viewer.js")
     return render(
         "page.html",
         page=page,

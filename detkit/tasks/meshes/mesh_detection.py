@@ -8,6 +8,8 @@ from typing import Any
 
 from detkit.evaluation import CocoEvaluator, MeshEvaluator
 from detkit.evaluation.meshes.given_meshes import in_units_of_depth
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.mesh_sections import mesh_section
 from detkit.results.mesh_results import SHAPE_FILES, object_names, shape_facts, shape_file
 from detkit.structures import Category, Detections, Target
 from detkit.tasks.detection import Detection
@@ -43,6 +45,10 @@ class MeshDetection(Detection):
     def answer_file(self, ending: str, answer: Detections, categories: Sequence[Category]) -> bytes:
         """All meshes of an image for viewers, a turntable of them, or the voxels; see `shape_file`."""
         return shape_file(ending, answer, categories)
+
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """Those of detection, and the meshes of some images."""
+        return [*super().report(evaluated), *mesh_section(evaluated)]
 
     def truth(self, target: Target) -> Detections | None:
         """A detection for each object, its mesh in units of the distance of its center."""

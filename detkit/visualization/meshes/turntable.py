@@ -59,6 +59,17 @@ def turntable(
     return images
 
 
+def toward(direction: Tensor) -> Tensor:
+    """The rotation ``(3, 3)`` that brings a direction to z and leaves what is vertical in the plane of y and z."""
+    length = float(direction.norm())
+    if length == 0 or float(direction[[0, 2]].norm()) < 1e-6 * length:
+        return torch.eye(3, dtype=torch.float64)
+    ahead = direction / length
+    right = torch.linalg.cross(torch.tensor([0.0, 1, 0], dtype=torch.float64), ahead)
+    right /= right.norm()
+    return torch.stack((right, torch.linalg.cross(ahead, right), ahead))
+
+
 def animated_gif(images: Sequence[np.ndarray], duration: int = _DURATION) -> bytes:
     """Images ``(H, W, 3)`` as a GIF that repeats forever.
 
@@ -79,20 +90,9 @@ def _centered(mesh: Meshes) -> Meshes:
         return mesh.with_vertices(vertices)
     low, high = vertices.aminmax(dim=0)
     center = (low + high) / 2
-    moved = (vertices - center) @ _toward(center).T
+    moved = (vertices - center) @ toward(center).T
     radius = float(moved.norm(dim=1).max())
     return mesh.with_vertices(moved / radius if radius > 0 else moved)
-
-
-def _toward(direction: Tensor) -> Tensor:
-    """The rotation ``(3, 3)`` that brings a direction to z and leaves what is vertical in the plane of y and z."""
-    length = float(direction.norm())
-    if length == 0 or float(direction[[0, 2]].norm()) < 1e-6 * length:
-        return torch.eye(3, dtype=torch.float64)
-    ahead = direction / length
-    right = torch.linalg.cross(torch.tensor([0.0, 1, 0], dtype=torch.float64), ahead)
-    right /= right.norm()
-    return torch.stack((right, torch.linalg.cross(ahead, right), ahead))
 
 
 def _about_y(angle: float) -> Tensor:
