@@ -14,6 +14,8 @@ from detkit.evaluation import SingleMeshEvaluator
 from detkit.evaluation.meshes.mesh_comparison import compare_meshes
 from detkit.heads import Context
 from detkit.preprocess import Batch
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.mesh_sections import object_mesh_section
 from detkit.results.mesh_results import mesh_facts, mesh_file
 from detkit.structures import Category, ObjectShape, Target
 from detkit.tasks.differences.shape_differences import ShapeDifferences
@@ -84,6 +86,10 @@ class Reconstruction(Task):
             return Recovered(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
         f1 = compare_meshes(answer.meshes, target.meshes).f1[:, -1]
         return Recovered(torch.from_numpy(f1), torch.zeros(len(f1), dtype=torch.int64))
+
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """The metrics, and the meshes of some images."""
+        return [*super().report(evaluated), *object_mesh_section(evaluated)]
 
     def export(self, model: VisionModel) -> dict[str, str]:
         """The voxels."""

@@ -22,7 +22,7 @@ from detkit.reporting.parts.compact_mesh import compact_scene
 from detkit.reporting.sections.mesh_sections import at_true_distances, mesh_section
 from detkit.structures import Detections, Meshes, Target
 from detkit.structures.meshes import icosphere
-from detkit.tasks import MeshDetection
+from detkit.tasks import MeshDetection, Reconstruction
 from detkit.visualization.meshes.turntable import toward
 
 WIDTH, HEIGHT = 480, 400
@@ -120,6 +120,16 @@ class TestSection:
         sections = MeshDetection().report(Evaluated({}, dataset, PageOptions(images=1), lambda *_: [none]))
         assert [one.name for one in sections] == ["meshes"]
 
+    def test_of_one_object_for_each_image(self):
+        dataset = Shapes3D("val", counts={"val": 2}, max_objects=1, centered=True).reading({"meshes", "camera"})
+        task = Reconstruction()
+        sections = task.report(Evaluated({}, dataset, PageOptions(), lambda _, targets: [task.truth(targets[0])]))
+        contents = contents_of(sections[-1].parts)
+        assert len(contents) == 2
+        for content in contents:
+            truth, prediction = content["scenes"]
+            assert truth == prediction
+
     def test_detections_of_no_object_get_the_median_distance(self):
         ball = icosphere(1)
         truth = Meshes([ball.vertices + torch.tensor([0, 0, z]) for z in (2.0, 4, 9)], [ball.faces] * 3)
@@ -185,7 +195,9 @@ class TestInABrowser:
         center = (low + high) / 2
         moved = (scene.vertices - center) @ toward(center).T
         moved = moved / moved.norm(dim=1).max() + torch.tensor([0, 0, 3.0])
-        focal = 0.46 * HEIGHT * 8**0.5
+        seen = moved[:, :2] / moved[:, 2:] * 8**0.5
+        focal = 0.46 * HEIGHT * 8**0.5 / seen.abs().max()
+        assert 1 < 1 / seen.abs().max() < 2.5
         camera = torch.tensor([[focal, 0, WIDTH / 2], [0, focal, HEIGHT / 2], [0, 0, 1]])
         objects = rasterize(scene.with_vertices(moved), camera, (HEIGHT, WIDTH)).object_map().numpy()
         assert 0 < (objects == 1).sum() < (objects == 0).sum()

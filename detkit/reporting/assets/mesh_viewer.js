@@ -81,10 +81,10 @@
   };
 
   const startViewer = (viewer) => {
-    const { scenes, center, radius, turn: first } = JSON.parse(viewer.querySelector("script").textContent);
+    const { scenes, center, radius, turn: first, zoom } = JSON.parse(viewer.querySelector("script").textContent);
     const canvases = [...viewer.querySelectorAll("canvas")];
     const drawn = scenes.map((scene) => sceneOf(scene, center, radius));
-    const start = { yaw: 0, pitch: 0, zoom: 1 };
+    const start = { yaw: 0, pitch: 0, zoom };
     let view = { ...start };
     let isAsked = false;
     const show = () => {

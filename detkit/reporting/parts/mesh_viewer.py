@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from markupsafe import Markup
+from torch import Tensor
 
 from detkit.reporting.parts.compact_mesh import compact_scene
 from detkit.reporting.parts.image_strip import StripImage
@@ -15,7 +16,9 @@ from detkit.reporting.parts.jpeg_urls import jpeg_data_url
 from detkit.reporting.parts.rendering import render
 from detkit.structures import Meshes
 from detkit.visualization.colors import Color
-from detkit.visualization.meshes.turntable import toward
+from detkit.visualization.meshes.turntable import DISTANCE, toward
+
+_MOST_ZOOM = 2.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,9 @@ def mesh_viewer(title: str, scenes: Sequence[MeshScene], image: StripImage | Non
         longest_side: of the image in the page, in pixels; a larger one is reduced.
     """
     own = [scene.meshes.to("cpu") for scene in scenes]
-    center, radius = _middle(next((meshes for meshes in own if len(meshes.vertices)), None))
+    points = next((meshes.vertices.detach().double() for meshes in own if len(meshes.vertices)), torch.zeros(0, 3))
+    center, radius = _middle(points)
+    turn = toward(center)
     compact = [compact_scene(meshes, scene.colors) for meshes, scene in zip(own, scenes, strict=True)]
     captions = [
         f"{scene.caption}{' (simplified)' if one['simplified'] else ''}"
@@ -56,7 +61,8 @@ def mesh_viewer(title: str, scenes: Sequence[MeshScene], image: StripImage | Non
             "scenes": compact,
             "center": center.tolist(),
             "radius": radius,
-            "turn": toward(torch.from_numpy(center)).tolist(),
+            "turn": turn.tolist(),
+            "zoom": _first_zoom((points - center) @ turn.T / radius),
         },
         views=[
             (caption, f"{caption}: {_described(meshes)}. Arrow keys turn it, plus and minus zoom, 0 shows it as seen.")
@@ -67,13 +73,21 @@ def mesh_viewer(title: str, scenes: Sequence[MeshScene], image: StripImage | Non
     )
 
 
-def _middle(meshes: Meshes | None) -> tuple[np.ndarray, float]:
-    """The middle of a scene's bounds, and the radius of the sphere around it that holds the scene."""
-    if meshes is None:
-        return np.array([0.0, 0, 1]), 1.0
-    points = meshes.vertices.detach().double().numpy()
-    center = (points.min(axis=0) + points.max(axis=0)) / 2
-    return center, max(float(np.linalg.norm(points - center, axis=1).max()), 1e-6)
+def _middle(points: Tensor) -> tuple[Tensor, float]:
+    """The middle of the bounds of points ``(V, 3)``, and the radius of the sphere around it that holds them."""
+    if not len(points):
+        return torch.tensor([0, 0, 1.0]).double(), 1.0
+    low, high = points.aminmax(dim=0)
+    center = (low + high) / 2
+    return center, max(float((points - center).norm(dim=1).max()), 1e-6)
+
+
+def _first_zoom(points: Tensor) -> float:
+    """The zoom at which points in the unit sphere fill most of the canvas at first; at 1 the sphere would."""
+    if not len(points):
+        return 1.0
+    seen = points[:, :2] / (points[:, 2:] + DISTANCE) * math.sqrt(DISTANCE**2 - 1)
+    return min(1 / max(float(seen.abs().max()), 1e-6), _MOST_ZOOM)
 
 
 def _described(meshes: Meshes) -> str:

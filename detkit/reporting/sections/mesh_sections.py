@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from detkit.reporting.parts.image_strip import StripImage
 from detkit.reporting.parts.mesh_viewer import MeshScene, mesh_viewer
 from detkit.reporting.parts.rendering import paragraph
 from detkit.reporting.section import Section
-from detkit.structures import Category, Detections, Meshes, Target
-from detkit.visualization import draw_detections
+from detkit.structures import Category, Detections, Meshes, ObjectShape, Target
+from detkit.visualization import draw_answer, draw_detections
 from detkit.visualization.colors import Color, class_color
 
 MOST_IMAGES = 8
@@ -30,33 +31,60 @@ _DISTANCES = (
 
 
 def mesh_section(evaluated: Evaluated) -> list[Section]:
-    """Images spread over the data, each with its true and its predicted meshes; nothing where none can be shown."""
+    """Images spread over the data, each with its true meshes and those of its detections; nothing where none can be
+    shown."""
+    return _section(evaluated, _of_detections, [paragraph(_DISTANCES)])
+
+
+def object_mesh_section(evaluated: Evaluated) -> list[Section]:
+    """The same for answers with the mesh of the image's one object, in the units of the data."""
+    return _section(evaluated, _of_object, [])
+
+
+Parts = tuple[MeshScene, StripImage]
+"""The meshes of an answer, and its drawing."""
+
+
+def _section(
+    evaluated: Evaluated, parts_of: Callable[[Evaluated, np.ndarray, Target, Any], Parts], before: Sequence[Markup]
+) -> list[Section]:
     ids = evaluated.dataset.image_ids
     most = min(evaluated.options.images, MOST_IMAGES, len(ids))
     if evaluated.predict is None or not most:
         return []
-    chosen = [ids[row] for row in np.linspace(0, len(ids) - 1, most).round().astype(int)]
-    parts: list[Markup] = [_viewer(image_id, evaluated) for image_id in chosen]
+    parts = list(before)
+    for row in np.linspace(0, len(ids) - 1, most).round().astype(int):
+        image, target = evaluated.sample(ids[row])
+        (answer,) = evaluated.predict([image], [target])
+        prediction, drawn = parts_of(evaluated, image, target, answer.to("cpu"))
+        scenes = [*_of_truth(target.objects(), evaluated.dataset.categories), prediction]
+        parts.append(mesh_viewer(f"image {ids[row]!r}", scenes, drawn, evaluated.options.longest_side))
     if most < len(ids):
         parts.append(paragraph(f"{most} of {len(ids)} images are shown."))
-    return [Section("meshes", "Meshes", [paragraph(_DISTANCES), *parts])]
+    return [Section("meshes", "Meshes", parts)]
 
 
-def _viewer(image_id: object, evaluated: Evaluated) -> Markup:
-    assert evaluated.predict is not None
+def _of_truth(objects: Target, categories: Sequence[Category]) -> list[MeshScene]:
+    """The true meshes; none where they are not annotated."""
+    if objects.meshes is None or objects.labels is None:
+        return []
+    return [MeshScene(f"truth: {_counted(objects.labels, categories)}", objects.meshes, _colors(objects.labels))]
+
+
+def _of_detections(evaluated: Evaluated, image: np.ndarray, target: Target, answer: Detections) -> Parts:
     threshold = evaluated.options.score_threshold
-    image, target = evaluated.sample(image_id)
-    (answer,) = evaluated.predict([image], [target])
-    found: Detections = answer.to("cpu")[(answer.scores >= threshold).cpu()]
+    found = answer[answer.scores >= threshold]
+    classes = answer.categories or evaluated.dataset.categories
+    meshes = Meshes([], []) if found.meshes is None else at_true_distances(found, target.objects())
+    scene = MeshScene(f"prediction: {_counted(found.labels, classes)}", meshes, _colors(found.labels))
+    return scene, StripImage(f"prediction, score ≥ {threshold:g}", draw_detections(image, found, classes, threshold))
+
+
+def _of_object(evaluated: Evaluated, image: np.ndarray, target: Target, answer: ObjectShape) -> Parts:
     objects = target.objects()
-    classes, predicted = evaluated.dataset.categories, answer.categories or evaluated.dataset.categories
-    meshes = Meshes([], []) if found.meshes is None else at_true_distances(found, objects)
-    scenes = [MeshScene(f"prediction: {_counted(found.labels, predicted)}", meshes, _colors(found.labels))]
-    if objects.meshes is not None and objects.labels is not None:
-        truth = f"truth: {_counted(objects.labels, classes)}"
-        scenes.insert(0, MeshScene(truth, objects.meshes, _colors(objects.labels)))
-    drawn = StripImage(f"prediction, score ≥ {threshold:g}", draw_detections(image, found, predicted, threshold))
-    return mesh_viewer(f"image {image_id!r}", scenes, drawn, evaluated.options.longest_side)
+    labels = objects.labels if objects.labels is not None and len(objects.labels) == 1 else torch.zeros(1).long()
+    drawn = StripImage("prediction", draw_answer(image, answer, evaluated.dataset.categories))
+    return MeshScene("prediction", answer.meshes, _colors(labels)), drawn
 
 
 def at_true_distances(found: Detections, objects: Target) -> Meshes:

@@ -21,7 +21,7 @@ _SIDE = 400
 """Of a frame, in pixels."""
 _DURATION = 120
 """Of a frame, in milliseconds; GIF counts in hundredths of a second."""
-_DISTANCE = 3.0
+DISTANCE = 3.0
 """From the camera to an object's center, in radii of the sphere around it."""
 _FILLED = 0.92
 """The share of its tile that this sphere fills."""
@@ -104,9 +104,9 @@ def _tile(mesh: Meshes, color: Color, side: int) -> np.ndarray:
     """A mesh within the unit sphere, on white."""
     if not len(mesh.faces):
         return np.full((side, side, 3), 255, np.uint8)
-    focal = _FILLED * side / 2 * math.sqrt(_DISTANCE**2 - 1)  # the sphere is seen under the angle asin(1 / distance)
+    focal = _FILLED * side / 2 * math.sqrt(DISTANCE**2 - 1)  # the sphere is seen under the angle asin(1 / distance)
     camera = torch.tensor([[focal, 0, side / 2], [0, focal, side / 2], [0, 0, 1]])
-    moved = mesh.with_vertices(mesh.vertices + mesh.vertices.new_tensor([0, 0, _DISTANCE]))
+    moved = mesh.with_vertices(mesh.vertices + mesh.vertices.new_tensor([0, 0, DISTANCE]))
     red, green, blue = color
     drawn = render(moved, camera, (side, side), [Material((red / 255, green / 255, blue / 255))])
     return drawn.image.permute(1, 2, 0).numpy()
