@@ -1,4 +1,4 @@
-"""Rows of several objects in one tensor, one object after the other: whose each row is."""
+"""Rows of several objects in one tensor, one object after the other: the object of each row."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 
-def owner_of(length: int, counts: Tensor) -> Tensor:
-    """The object of each of `length` packed rows, which `counts` sum to: ``(length,)`` int64."""
-    return torch.searchsorted(counts.cumsum(0), torch.arange(length, device=counts.device), right=True)
+def object_index(counts: Tensor, length: int | None = None) -> Tensor:
+    """The object of each packed row, ``(length,)`` int64: ``[2, 0, 1]`` gives ``[0, 0, 2]``.
+
+    Args:
+        counts: ``(N,)`` int64, the rows of each object.
+        length: the sum of `counts`; None: it is read, which waits for the device.
+    """
+    return torch.repeat_interleave(counts, output_size=length)
 
 
 def members(counts: Tensor, block: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
+from detkit.ops.meshes.packing import object_index
 from detkit.ops.meshes.surfaces import face_areas, face_normals
 
 
@@ -28,7 +29,7 @@ def sample_points(
 ) -> SurfacePoints:
     """Draw points uniformly by area, each with the normal of its face.
 
-    Faces are drawn in proportion to their area, places on them by Osada et al., "Shape Distributions", 2002,
+    Faces are drawn in proportion to their area, points on them by Osada et al., "Shape Distributions", 2002,
     equation 1. Does not wait for the device.
 
     Args:
@@ -73,12 +74,12 @@ def sample_points(
 def _draw_faces(areas: Tensor, counts: Tensor, number: int, generator: torch.Generator | None) -> Tensor:
     """Rows of `areas`, drawn in proportion to them among those of each object: ``(N, number)``."""
     ends = counts.cumsum(0)
-    owner = torch.searchsorted(ends, torch.arange(len(areas), device=areas.device), right=True)
-    totals = areas.new_zeros(len(counts)).index_add_(0, owner, areas)
-    shares = torch.where(totals[owner] > 0, areas / totals[owner], 1.0 / counts[owner])
+    index = object_index(counts, len(areas))
+    totals = areas.new_zeros(len(counts)).index_add_(0, index, areas)
+    shares = torch.where(totals[index] > 0, areas / totals[index], 1.0 / counts[index])
     # Each object takes a length of about 1, so small ones lose no precision to large ones.
     cumulative = torch.cat([shares.new_zeros(1), shares.cumsum(0)])
     start, end = cumulative[ends - counts, None], cumulative[ends, None]
     uniform = torch.rand(len(counts), number, generator=generator, dtype=areas.dtype, device=areas.device)
-    place = torch.minimum(start + uniform * (end - start), torch.nextafter(end, start))  # rounding may reach the end
-    return torch.searchsorted(cumulative[1:], place, right=True).clamp(max=len(areas) - 1)
+    drawn = torch.minimum(start + uniform * (end - start), torch.nextafter(end, start))  # rounding may reach the end
+    return torch.searchsorted(cumulative[1:], drawn, right=True).clamp(max=len(areas) - 1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.ops.meshes.packing import object_index
 from detkit.structures.device_transfer import to_device
 
 ObjectIndex = int | slice | Sequence[int] | Tensor
@@ -17,11 +18,6 @@ ObjectIndex = int | slice | Sequence[int] | Tensor
 def starts(counts: Tensor) -> Tensor:
     """``(M,)``, where each of the groups of these sizes begins when they lie one after the other."""
     return counts.cumsum(0) - counts
-
-
-def owners(counts: Tensor) -> Tensor:
-    """The group of each member of groups of these sizes: ``[2, 0, 1]`` gives ``[0, 0, 2]``."""
-    return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
 
 def chosen_objects(index: ObjectIndex, count: int) -> Tensor:
@@ -43,8 +39,8 @@ def chosen_objects(index: ObjectIndex, count: int) -> Tensor:
 def chosen_rows(packed: Tensor, counts: Tensor, objects: Tensor) -> Tensor:
     """The rows of `objects`, one object after the other, out of those of all, of which each has `counts`."""
     own = counts[objects]
-    members = owners(own)
-    rows = (starts(counts)[objects] - starts(own))[members] + torch.arange(len(members))
+    index = object_index(own)
+    rows = (starts(counts)[objects] - starts(own))[index] + torch.arange(len(index))
     return packed[to_device(rows, packed.device)]
 
 

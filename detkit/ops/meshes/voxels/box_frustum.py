@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
-from detkit.ops.meshes.packing import owner_of
+from detkit.ops.meshes.packing import object_index
 
 FARTHEST = 1000.0
 """Points behind infinity are put at this many times the far end of the depth range."""
@@ -31,9 +31,9 @@ def object_depth_ranges(points: Tensor, point_counts: Tensor) -> Tensor:
     check_floating("points", points)
     check_same_device(points=points, point_counts=point_counts)
     z = points[:, 2].detach().to(geometry_dtype(points))
-    owner, limits = owner_of(len(points), point_counts), z.new_zeros(2, len(point_counts))
-    nearest = limits[0].scatter_reduce(0, owner, z, "amin", include_self=False)
-    return torch.stack([nearest, limits[1].scatter_reduce(0, owner, z, "amax", include_self=False)], dim=1)
+    index, limits = object_index(point_counts, len(points)), z.new_zeros(2, len(point_counts))
+    nearest = limits[0].scatter_reduce(0, index, z, "amin", include_self=False)
+    return torch.stack([nearest, limits[1].scatter_reduce(0, index, z, "amax", include_self=False)], dim=1)
 
 
 def to_box_frustum(
@@ -62,9 +62,9 @@ def to_box_frustum(
         InputError: shape, dtype or device does not fit.
     """
     dtype = _check(vertices, vertex_counts, boxes, cameras, depth_ranges)
-    owner = owner_of(len(vertices), vertex_counts)
-    low, high = boxes.to(dtype)[owner].view(-1, 2, 2).unbind(1)
-    camera, (z0, z1) = cameras.to(dtype)[owner, :2], depth_ranges.to(dtype)[owner].unbind(1)
+    index = object_index(vertex_counts, len(vertices))
+    low, high = boxes.to(dtype)[index].view(-1, 2, 2).unbind(1)
+    camera, (z0, z1) = cameras.to(dtype)[index, :2], depth_ranges.to(dtype)[index].unbind(1)
     z = vertices[:, 2].to(dtype)
     is_ahead = z > 0
     z = torch.where(is_ahead, z, 1.0)
@@ -99,9 +99,9 @@ def from_box_frustum(
         InputError: shape, dtype or device does not fit.
     """
     dtype = _check(vertices, vertex_counts, boxes, cameras, depth_ranges)
-    owner = owner_of(len(vertices), vertex_counts)
-    low, high = boxes.to(dtype)[owner].view(-1, 2, 2).unbind(1)
-    camera, (z0, z1) = cameras.to(dtype)[owner, :2], depth_ranges.to(dtype)[owner].unbind(1)
+    index = object_index(vertex_counts, len(vertices))
+    low, high = boxes.to(dtype)[index].view(-1, 2, 2).unbind(1)
+    camera, (z0, z1) = cameras.to(dtype)[index, :2], depth_ranges.to(dtype)[index].unbind(1)
     across, depth = vertices[:, :2].to(dtype), (vertices[:, 2].to(dtype) + 1) / 2
     z = z0 * z1 / (z1 - depth * (z1 - z0)).maximum(z0 / FARTHEST)
     # Two equations by Cramer's rule: torch.linalg.inv waits for a GPU.

@@ -70,10 +70,10 @@ def cubify(voxels: Tensor, threshold: float) -> PackedMeshes:
     grid_index = ((item[:, None] * (height + 1) + y) * (width + 1) + x) * (depth + 1) + z
     used, quads = torch.unique(grid_index, return_inverse=True)
 
-    places = used.div(depth + 1, rounding_mode="floor"), used % (depth + 1)
-    rows, x = places[0].div(width + 1, rounding_mode="floor"), places[0] % (width + 1)
+    columns, z = used.div(depth + 1, rounding_mode="floor"), used % (depth + 1)
+    rows, x = columns.div(width + 1, rounding_mode="floor"), columns % (width + 1)
     dtype = geometry_dtype(voxels)
-    vertices = torch.stack([x, rows % (height + 1), places[1]], dim=1).to(dtype)
+    vertices = torch.stack([x, rows % (height + 1), z], dim=1).to(dtype)
     vertices = vertices * 2 / torch.tensor([width - 1, height - 1, depth - 1], dtype=dtype, device=device) - 1
     vertex_item = rows.div(height + 1, rounding_mode="floor")
     a, b, c, d = quads.unbind(1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
-from detkit.ops.meshes.packing import members, owner_of
+from detkit.ops.meshes.packing import members, object_index
 
 BLOCK = 2**18
 """Rows of cells that triangles cross, and cells among them, that are held at once."""
@@ -52,14 +52,14 @@ def voxelize(vertices: Tensor, faces: Tensor, face_counts: Tensor, size: tuple[i
     check_floating("vertices", vertices)
     check_same_device(vertices=vertices, faces=faces, face_counts=face_counts)
     depth, height, width = _checked(size)
-    places = in_cells(vertices, size) - 0.5  # centers are whole numbers
-    owner = owner_of(len(faces), face_counts)
-    _check_finite(places, faces, owner)
+    vertices = in_cells(vertices, size) - 0.5  # centers of cells are whole numbers
+    index = object_index(face_counts, len(faces))
+    _check_finite(vertices, faces, index)
     # One layer more than the grid: of what is entered or left behind it.
     winding = torch.zeros(len(face_counts), depth + 1, height, width, dtype=torch.int32, device=vertices.device)
-    for face, row, column, z, sign in _crossings(places, faces, height, width):
+    for face, row, column, z, sign in _crossings(vertices, faces, height, width):
         layer = z.ceil().clamp(0, depth).long()
-        cell = ((owner[face] * (depth + 1) + layer) * height + row) * width + column
+        cell = ((index[face] * (depth + 1) + layer) * height + row) * width + column
         winding.view(-1).index_add_(0, cell, sign)
     winding = winding.cumsum_(1)
     is_open = winding[:, depth].flatten(1).any(1)
@@ -93,10 +93,10 @@ def voxelize_points(points: Tensor, point_counts: Tensor, size: tuple[int, int, 
     check_floating("points", points)
     check_same_device(points=points, point_counts=point_counts)
     depth, height, width = _checked(size)
-    places = in_cells(points, size)
-    is_inside = ((places >= 0) & (places < places.new_tensor([width, height, depth]))).all(1)
-    x, y, z = places.where(is_inside[:, None], 0.0).long().unbind(1)
-    cell = ((owner_of(len(points), point_counts) * depth + z) * height + y) * width + x
+    points = in_cells(points, size)
+    is_inside = ((points >= 0) & (points < points.new_tensor([width, height, depth]))).all(1)
+    x, y, z = points.where(is_inside[:, None], 0.0).long().unbind(1)
+    cell = ((object_index(point_counts, len(points)) * depth + z) * height + y) * width + x
     number = len(point_counts) * depth * height * width
     occupied = torch.zeros(number + 1, dtype=torch.bool, device=points.device)  # the last: of points outside
     return occupied.index_fill_(0, cell.where(is_inside, number), True)[:number].view(-1, depth, height, width)
@@ -109,18 +109,18 @@ def in_cells(points: Tensor, size: tuple[int, int, int]) -> Tensor:
     return (points + 1) * (points.new_tensor([width - 1, height - 1, depth - 1]) / 2)
 
 
-def _crossings(places: Tensor, faces: Tensor, height: int, width: int) -> Iterator[tuple[Tensor, ...]]:
+def _crossings(vertices: Tensor, faces: Tensor, height: int, width: int) -> Iterator[tuple[Tensor, ...]]:
     """Where the columns at whole x and y pass through faces, in blocks: face, row, column, z, and 1 or -1 for its side.
 
     A line of constant y crosses two sides of a triangle, which meet in the corner that lies alone on one side of it.
     """
-    corners = places[faces]
+    corners = vertices[faces]
     first = corners[..., 1].amin(1).ceil().clamp(0, height).long()
     rows = corners[..., 1].amax(1).ceil().clamp(0, height).long() - first
     corners = corners.view(-1, 3)
     for face, row in members(rows, BLOCK):
         row = row + first[face]
-        y = row.to(places.dtype)
+        y = row.to(vertices.dtype)
         below = corners[:, 1].view(-1, 3)[face] <= y[:, None]
         is_lower = below.sum(1) == 1  # the corner that is alone lies below the line
         alone = (below == is_lower[:, None]).int().argmax(1)
@@ -155,10 +155,10 @@ def _checked(size: tuple[int, int, int]) -> tuple[int, int, int]:
     return size
 
 
-def _check_finite(places: Tensor, faces: Tensor, owner: Tensor) -> None:
+def _check_finite(vertices: Tensor, faces: Tensor, index: Tensor) -> None:
     """Raise InputError if an object has a corner that is not finite; waits for the device."""
-    is_wrong = ~(2 * places).isfinite().all(1)  # doubled: the difference of two must be finite too
+    is_wrong = ~(2 * vertices).isfinite().all(1)  # doubled: the difference of two must be finite too
     if bool(is_wrong.any()) and bool((is_wrong := is_wrong[faces].any(1)).any()):
         raise InputError(
-            f"mesh {int(owner[is_wrong][0])}: a vertex has a coordinate that is NaN or infinite; remove it"
+            f"mesh {int(index[is_wrong][0])}: a vertex has a coordinate that is NaN or infinite; remove it"
         )
