@@ -9,16 +9,9 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.meshes import (
-    PackedMeshes,
-    frustum_point_voxels,
-    frustum_voxels,
-    to_box_frustum,
-    voxelize,
-    voxelize_points,
-)
+from detkit.ops.meshes import to_box_frustum, voxelize, voxelize_points
 from detkit.structures import Detections, Target
-from detkit.structures.meshes import Meshes, PointClouds
+from detkit.structures.meshes import true_frustum_voxels
 
 _ADVICE = "to evaluate without voxels, set voxel_threshold to null"
 
@@ -46,10 +39,10 @@ def detected_voxel_ious(
         raise InputError(f"image {image_id!r}: its target has no {missing} to make true voxels with; {_ADVICE}")
     predicted = answer.voxels[rows].detach().cpu() >= threshold
     size = (predicted.shape[1], predicted.shape[2], predicted.shape[3])
-    points = None if true.voxels is None else true.voxels[objects]
-    boxes = answer.boxes[rows].detach().cpu()
+    shapes = (true.meshes if true.voxels is None else true.voxels)[objects].to("cpu")
+    boxes, cameras = answer.boxes[rows].detach().cpu(), true.camera.cpu().expand(len(rows), 3, 3)
     try:
-        occupied = true_frustum_voxels(true.meshes[objects], points, boxes, true.camera, size)
+        occupied = true_frustum_voxels(shapes, boxes, cameras, size)
     except InputError as error:
         raise InputError(f"image {image_id!r}: {error}; {_ADVICE}") from error
     return voxel_ious(predicted, occupied)
@@ -92,29 +85,6 @@ def object_voxel_iou(
     except InputError as error:
         raise InputError(f"image {image_id!r}: {error}; {_ADVICE}") from error
     return float(voxel_ious(predicted, occupied)[0])
-
-
-def true_frustum_voxels(
-    meshes: Meshes, points: PointClouds | None, boxes: Tensor, camera: Tensor, size: tuple[int, int, int]
-) -> Tensor:
-    """What the voxels predicted in boxes should be: bool ``(M, D, H, W)`` on the CPU, near layers first.
-
-    Args:
-        meshes: of the M objects, in the camera's frame; closed, unless there are `points`.
-        points: the centers of their occupied cells, which are taken instead of the meshes.
-        boxes: ``(M, 4)`` the predicted boxes ``x1 y1 x2 y2``.
-        camera: ``(3, 3)``.
-        size: D, H and W.
-
-    Raises:
-        InputError: a mesh is not closed, or an object is not in front of the camera or has no depth.
-    """
-    cameras = camera.cpu().expand(len(boxes), 3, 3)
-    if points is not None:
-        return frustum_point_voxels(points.points.cpu(), points.counts, boxes, cameras, size)
-    own = meshes.to("cpu")
-    packed = PackedMeshes(own.vertices, own.faces, own.vertex_counts, own.face_counts)
-    return frustum_voxels(packed, boxes, cameras, size)
 
 
 def voxel_ious(predicted: Tensor, true: Tensor) -> np.ndarray:

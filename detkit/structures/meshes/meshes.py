@@ -55,6 +55,17 @@ class Meshes:
         return meshes
 
     @classmethod
+    def of_packed(cls, packed: operations.PackedMeshes) -> Meshes:
+        """The result of an operator, such as `detkit.ops.meshes.cubify`, which is not checked; waits for the device."""
+        counts = torch.stack((packed.vertex_counts, packed.face_counts)).cpu()
+        return cls.of(packed.vertices, Topology(packed.faces, *counts.unbind()))
+
+    @property
+    def packed(self) -> operations.PackedMeshes:
+        """The meshes as `detkit.ops.meshes` takes them."""
+        return operations.PackedMeshes(self.vertices, self.faces, self.vertex_counts, self.face_counts)
+
+    @classmethod
     def cat(cls, parts: Sequence[Meshes]) -> Meshes:
         """The objects of all `parts`, one after the other; those of one dtype and device.
 

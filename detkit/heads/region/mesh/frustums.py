@@ -19,7 +19,6 @@ from detkit.heads.context import Context, Regions
 from detkit.heads.region.mesh.region_shapes import cameras_of
 from detkit.ops.meshes import from_box_frustum
 from detkit.structures import Detections, Meshes
-from detkit.structures.device_transfer import to_device
 
 MOST_EXTENT = 1.9
 """The near end of an object is at least 0.05 away from the camera, where its center is 1 away."""
@@ -58,10 +57,10 @@ def with_meshes(
         context: with the camera of each image.
     """
     cameras = cameras_of(context)
-    counts = to_device(meshes.topology.vertex_counts, meshes.vertices.device)
     ranges = depth_ranges(pixels, regions, context)
     own_cameras = cameras[regions.image_index]
-    moved = meshes.with_vertices(from_box_frustum(meshes.vertices, counts, regions.boxes, own_cameras, ranges))
+    vertices = from_box_frustum(meshes.vertices, meshes.vertex_counts, regions.boxes, own_cameras, ranges)
+    moved = meshes.with_vertices(vertices)
     own = moved.split([len(one) for one in detections])
     back = [placement.inverse() for placement in context.batch.placements]
     kinds, device = Detections.kinds(), moved.vertices.device

@@ -10,7 +10,6 @@ from torch import Tensor
 from detkit.distributed import mean_count
 from detkit.ops.meshes import SurfacePoints, chamfer_and_normal_losses, edge_length_loss, sample_points
 from detkit.structures import Meshes
-from detkit.structures.device_transfer import to_device
 
 LOSSES = ("chamfer", "normals", "edge")
 
@@ -36,8 +35,7 @@ def shape_losses(
 
 def sampled_surfaces(meshes: Meshes, samples: int, generator: torch.Generator | None = None) -> SurfacePoints:
     """`samples` points of each object, see `detkit.ops.meshes.sample_points`."""
-    face_counts = to_device(meshes.topology.face_counts, meshes.vertices.device)
-    return sample_points(meshes.vertices, meshes.faces, face_counts, samples, generator)
+    return sample_points(meshes.vertices, meshes.faces, meshes.face_counts, samples, generator)
 
 
 def generator_on(device: torch.device, generator: torch.Generator | None) -> torch.Generator | None:
@@ -59,7 +57,6 @@ def _losses_of(
     chamfer, normals = (
         loss * (max(1, objects) / mean_count(both)) for loss in chamfer_and_normal_losses(predicted, truth)
     )
-    vertex_counts = to_device(meshes.topology.vertex_counts, device)
-    edge = edge_length_loss(meshes.vertices, meshes.edges, vertex_counts)
+    edge = edge_length_loss(meshes.vertices, meshes.edges, meshes.vertex_counts)
     attached = 0 * meshes.vertices.sum()
     return chamfer + attached, normals + attached, edge * (max(1, objects) / mean_count(objects, device)) + attached
