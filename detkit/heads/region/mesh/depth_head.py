@@ -83,9 +83,9 @@ class DepthHead(RegionBranch):
         """
         known = region_shapes(regions, context, "meshes")
         labels, _ = regions.sampled()
-        logarithms = known.of(raw.logarithms).float()
+        logarithms = known.select(raw.logarithms).float()
         rows = torch.arange(len(known), device=logarithms.device)
-        own, truth = logarithms[rows, known.of(labels)], _true_logarithms(known).to(logarithms.dtype)
+        own, truth = logarithms[rows, known.select(labels)], _true_logarithms(known).to(logarithms.dtype)
         loss = F.smooth_l1_loss(own, truth, reduction="sum")
         return {"depth": loss / mean_count(len(known), loss.device) + 0 * raw.logarithms.float().sum()}
 
@@ -112,7 +112,7 @@ class DepthHead(RegionBranch):
         logarithms = regions.boxes.new_zeros(len(regions), self.logarithms.out_features)
         own = torch.where(labels >= 0)[0]
         known = region_shapes(regions[own], context, "meshes")
-        logarithms[known.of(own)] = _true_logarithms(known)[:, None]
+        logarithms[known.select(own)] = _true_logarithms(known)[:, None]
         return Depths(logarithms)
 
 

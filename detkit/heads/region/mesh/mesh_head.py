@@ -25,7 +25,6 @@ from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.ops import is_exporting
 from detkit.ops.meshes import SurfacePoints, to_box_frustum, vert_align
 from detkit.structures import Detections, Meshes
-from detkit.structures.device_transfer import to_device
 from detkit.structures.meshes import Topology, icosphere
 
 
@@ -181,7 +180,7 @@ class MeshHead(RegionBranch):
         known = region_shapes(regions[own], context, "meshes")
         meshes = _in_frustums(known)
         counts = torch.zeros(2, len(regions), dtype=torch.int64)
-        counts[:, known.of(own).cpu()] = torch.stack((meshes.topology.vertex_counts, meshes.topology.face_counts))
+        counts[:, known.select(own).cpu()] = torch.stack((meshes.topology.vertex_counts, meshes.topology.face_counts))
         return RefinedMeshes([meshes.vertices], [Topology(meshes.faces, *counts.unbind())])
 
     def _first(self, so_far: Mapping[str, Any], regions: int, device: torch.device) -> Meshes:
@@ -210,5 +209,5 @@ _sphere = functools.cache(icosphere)
 def _in_frustums(known: RegionShapes) -> Meshes:
     """The true meshes in the frames of their regions."""
     meshes: Meshes = known.shapes
-    counts = to_device(meshes.topology.vertex_counts, known.boxes.device)
-    return meshes.with_vertices(to_box_frustum(meshes.vertices, counts, known.boxes, known.cameras, known.depth_ranges))
+    counts, ranges = meshes.vertex_counts, known.depth_ranges
+    return meshes.with_vertices(to_box_frustum(meshes.vertices, counts, known.boxes, known.cameras, ranges))

@@ -34,7 +34,8 @@ class RegionShapes:
         cameras: ``(S, 3, 3)``, which see the network's frame.
         shapes: `Meshes` or `PointClouds` of S objects; one that several regions are matched with repeats.
         depth_ranges: ``(S, 2)``, the least and the greatest z of each.
-        names: of the S objects, for messages.
+        objects: ``(S,)`` int64 on the host, the object of each among those of the batch.
+        targets: of the images of the batch.
     """
 
     rows: Tensor | None
@@ -42,21 +43,19 @@ class RegionShapes:
     cameras: Tensor
     shapes: Any
     depth_ranges: Tensor
-    names: Sequence[str]
+    objects: np.ndarray
+    targets: Sequence[Target]
 
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def of(self, values: Tensor) -> Tensor:
-        """`values` ``(R, …)`` of all regions, of those that have shapes."""
+    def select(self, values: Tensor) -> Tensor:
+        """Of `values` ``(R, …)`` of all regions those of the regions that have shapes, ``(S, …)``."""
         return values if self.rows is None else values[to_device(self.rows, values.device)]
 
-    def alone(self, row: int) -> RegionShapes:
-        """The shape of one region, the one at `row`."""
-        own = slice(row, row + 1)
-        return RegionShapes(
-            None, self.boxes[own], self.cameras[own], self.shapes[row], self.depth_ranges[own], self.names[own]
-        )
+    def name(self, row: int) -> str:
+        """The object of the region at `row` in messages."""
+        return _object_name(self.targets, int(self.objects[row]))
 
 
 _KNOWN: WeakKeyDictionary[Regions, dict[ShapeField, RegionShapes]] = WeakKeyDictionary()
@@ -117,9 +116,8 @@ def _read(regions: Regions, context: Context, field: ShapeField) -> RegionShapes
     known, device = _shapes(context, field), regions.boxes.device
     _, matched = regions.sampled()
     objects = matched.cpu().numpy()
-    names = _object_names(context)
     ranges = object_depth_ranges(known.points, to_device(known.counts, device))
-    _check_depths(ranges, known, names)
+    _check_depths(ranges, known, context)
     is_known = known.rows[objects] >= 0 if len(known.rows) else np.zeros(len(objects), dtype=bool)
     rows = None if is_known.all() else torch.from_numpy(np.flatnonzero(is_known))
     objects = objects[is_known]
@@ -133,7 +131,8 @@ def _read(regions: Regions, context: Context, field: ShapeField) -> RegionShapes
         cameras_of(context)[images],
         known.packed[chosen],
         ranges[to_device(chosen, device)],
-        [names[row] for row in objects.tolist()],
+        objects,
+        context.truth,
     )
 
 
@@ -152,24 +151,24 @@ def _shapes(context: Context, field: ShapeField) -> _Shapes:
     return _Shapes(packed, points, sizes, rows)
 
 
-def _object_names(context: Context) -> list[str]:
-    """The name of each object of the batch in messages."""
-    counts = context.objects.counts
-    return [
-        f"image id {target.image_id}, object {number}"
-        for target, count in zip(context.truth, counts, strict=True)
-        for number in range(count)
-    ]
+def _object_name(targets: Sequence[Target], row: int) -> str:
+    """An object of a batch in messages."""
+    for target in targets:
+        count = len(target.objects())
+        if row < count:
+            break
+        row -= count
+    return f"image id {target.image_id}, object {row}"
 
 
-def _check_depths(ranges: Tensor, known: _Shapes, names: Sequence[str]) -> None:
+def _check_depths(ranges: Tensor, known: _Shapes, context: Context) -> None:
     """Refuse shapes that no camera in front of them sees; waits for the device."""
     near, far = ranges.unbind(1)
     is_wrong = ((near <= 0) | (near >= far)) & to_device(known.counts > 0, ranges.device)
     if not bool(is_wrong.any()):
         return
     row = int(is_wrong.nonzero()[0])
-    name = names[int(np.flatnonzero(known.rows == row)[0])]
+    name = _object_name(context.truth, int(np.flatnonzero(known.rows == row)[0]))
     least = float(ranges[row, 0])
     if least <= 0:
         raise InputError(

@@ -24,11 +24,14 @@ from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.frustums import output_of, with_meshes
 from detkit.heads.region.mesh.region_shapes import RegionShapes, ShapeField, region_shapes
 from detkit.heads.region.region_branch import Crop, RegionBranch
+<<<<<<< HEAD
 from detkit.heads.region.region_features import RegionBatchNorm2d
 from detkit.ops.meshes import PackedMeshes, cubify, frustum_point_voxels, frustum_voxels
+=======
+from detkit.ops.meshes import cubify
+>>>>>>> 3c15c4eb (perf: Names of objects are made when a message needs them, not for each object of each step)
 from detkit.structures import Detections, Meshes
-from detkit.structures.device_transfer import to_device
-from detkit.structures.meshes import Topology
+from detkit.structures.meshes import true_frustum_voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +53,7 @@ class Voxels:
     @cached_property
     def cubified(self) -> Meshes:
         """The surfaces of the occupied cells, in the box-frustum frame and without gradient; see `cubify`."""
-        packed = cubify(self.probabilities().detach(), self.threshold)
-        counts = torch.stack((packed.vertex_counts, packed.face_counts)).cpu()
-        return Meshes.of(packed.vertices, Topology(packed.faces, *counts.unbind()))
+        return Meshes.of_packed(cubify(self.probabilities().detach(), self.threshold))
 
 
 class VoxelHead(RegionBranch):
@@ -121,7 +122,7 @@ class VoxelHead(RegionBranch):
             InputError: a mesh is not closed, or a shape is not in front of its camera or has no depth.
         """
         known = region_shapes(regions, context, self.truth)
-        logits = known.of(raw.logits).float()
+        logits = known.select(raw.logits).float()
         voxels = self._true_voxels(known).to(logits.dtype)
         loss = F.binary_cross_entropy_with_logits(logits, voxels, reduction="sum")
         return {"voxel": loss / mean_count(logits.numel(), logits.device) + 0 * raw.logits.float().sum()}
@@ -156,7 +157,7 @@ class VoxelHead(RegionBranch):
         own = torch.where(labels >= 0)[0]
         known = region_shapes(regions[own], context, self.truth)
         logits = regions.boxes.new_full((len(regions), *self._size), -CERTAIN)
-        logits[known.of(own)] = torch.where(self._true_voxels(known), CERTAIN, -CERTAIN)
+        logits[known.select(own)] = torch.where(self._true_voxels(known), CERTAIN, -CERTAIN)
         return Voxels(logits, self.threshold)
 
     @property
@@ -167,13 +168,14 @@ class VoxelHead(RegionBranch):
     def _true_voxels(self, known: RegionShapes) -> Tensor:
         """The cells that the objects fill, bool ``(S, D, H, W)``."""
         try:
-            return _voxels_of(known, self._size)
+            return true_frustum_voxels(known.shapes, known.boxes, known.cameras, self._size)
         except InputError:
-            for row, name in enumerate(known.names):  # one by one, to name the object
+            for row in range(len(known)):  # one by one, to name the object
+                one = slice(row, row + 1)
                 try:
-                    _voxels_of(known.alone(row), self._size)
+                    true_frustum_voxels(known.shapes[one], known.boxes[one], known.cameras[one], self._size)
                 except InputError as error:
-                    raise InputError(f"{name}: {str(error).removeprefix('mesh 0: ')}") from None
+                    raise InputError(f"{known.name(row)}: {str(error).removeprefix('mesh 0: ')}") from None
             raise
 
 
@@ -189,11 +191,3 @@ class PaddedVoxels(NamedTuple):
     def outputs(self) -> dict[str, Tensor]:
         """The tensor by its name in an exported graph."""
         return {"voxels": self.probabilities}
-
-
-def _voxels_of(known: RegionShapes, size: tuple[int, int, int]) -> Tensor:
-    shapes, device = known.shapes, known.boxes.device
-    if isinstance(shapes, Meshes):
-        counts = (to_device(own, device) for own in (shapes.topology.vertex_counts, shapes.topology.face_counts))
-        return frustum_voxels(PackedMeshes(shapes.vertices, shapes.faces, *counts), known.boxes, known.cameras, size)
-    return frustum_point_voxels(shapes.points, to_device(shapes.counts, device), known.boxes, known.cameras, size)
