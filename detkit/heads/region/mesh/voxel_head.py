@@ -24,12 +24,8 @@ from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.frustums import output_of, with_meshes
 from detkit.heads.region.mesh.region_shapes import RegionShapes, ShapeField, region_shapes
 from detkit.heads.region.region_branch import Crop, RegionBranch
-<<<<<<< HEAD
 from detkit.heads.region.region_features import RegionBatchNorm2d
-from detkit.ops.meshes import PackedMeshes, cubify, frustum_point_voxels, frustum_voxels
-=======
 from detkit.ops.meshes import cubify
->>>>>>> 3c15c4eb (perf: Names of objects are made when a message needs them, not for each object of each step)
 from detkit.structures import Detections, Meshes
 from detkit.structures.meshes import true_frustum_voxels
 
