@@ -89,6 +89,7 @@ def run(model: VisionModel) -> None:
     images = torch.empty(1, 3, *(math.ceil(side / divisor) * divisor for side in placed))
     if isinstance(model, ShapeNetMeshRCNN):
         batch = Batch(images)
+        assert model.voxel_head is not None, "recipes have voxels"
         model.voxel_head(model.features(batch)[-1], Context(batch))
         return
     raw = model.raw(images)

@@ -49,7 +49,8 @@ def test_results_are_the_size_of_the_mesh_and_its_file(tmp_path):
     assert entry["camera"] == CAMERA.tolist()
     (tmp_path / "mesh.obj").write_bytes(task.answer_file("mesh.obj", answer, CATEGORIES))
     read = read_mesh(tmp_path / "mesh.obj")
-    assert torch.equal(read.vertices, answer.meshes.vertices)
+    upright = torch.tensor([1.0, -1.0, -1.0])  # viewers have y up and z towards them
+    assert torch.equal(read.vertices, answer.meshes.vertices * upright)
     assert torch.equal(read.faces, answer.meshes.faces)
     empty = ObjectShape(Meshes([torch.zeros(0, 3)], [torch.zeros(0, 3, dtype=torch.int64)]), CAMERA)
     assert task.results(empty, CATEGORIES)[0]["bounds"] is None

@@ -143,7 +143,7 @@ class MeshHead(RegionBranch):
         if not bool(usable):
             warnings.warn(
                 f"MeshHead: a true mesh reaches beyond {self.greatest:g} in the frustum of a region, so this step "
-                "teaches no mesh; if it happens often, look for boxes that do not fit their meshes, or raise `greatest`",
+                "teaches no mesh; if it happens often, look for boxes that do not fit their meshes or raise `greatest`",
                 stacklevel=3,
             )
 
