@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.evaluation.ground_truth import plain_id
-from detkit.evaluation.maps.target_collector import TargetCollector
+from detkit.evaluation.targets.target_collector import TargetCollector
 from detkit.structures import Target
 
 

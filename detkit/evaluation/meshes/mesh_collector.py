@@ -17,7 +17,6 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import plain_id
-from detkit.evaluation.maps.target_collector import TargetCollector
 from detkit.evaluation.meshes.given_meshes import check_predicted_meshes
 from detkit.evaluation.meshes.mesh_comparison import compare_meshes
 from detkit.evaluation.meshes.mesh_evaluation import MeshEvaluation, WeightedMeshes
@@ -31,6 +30,7 @@ from detkit.evaluation.meshes.object_means import (
 )
 from detkit.evaluation.tables.map_report import map_entry
 from detkit.evaluation.tables.mesh_report import mixed_class_table, mixed_numbers_table
+from detkit.evaluation.targets.target_collector import TargetCollector
 from detkit.evaluation.weighting.image_weighting import MeasuredData
 from detkit.evaluation.weighting.intervals import weighted_intervals
 from detkit.evaluation.weighting.voc_matches import VocMatches

@@ -155,7 +155,7 @@ class MeshEvaluator(MeshCollector[KeptDetections]):
         Raises:
             InputError: they cannot be compared with.
         """
-        meshes = getattr(objects, self.reads, None)
+        meshes = objects.meshes
         if meshes is None:
             return None
         if objects.boxes is None or objects.labels is None:

@@ -67,7 +67,7 @@ class SingleMeshEvaluator(MeshCollector[KeptObjects]):
             InputError: one of them has another number of meshes than one, or the target has no class.
         """
         image_id = plain_id(target.image_id)
-        true = getattr(target, self.reads, None)
+        true = target.meshes
         if true is None:
             return None
         predicted = self.meshes_of(image_id, answer)

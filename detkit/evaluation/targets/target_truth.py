@@ -13,7 +13,7 @@ from detkit.structures import Category
 
 
 @dataclass(frozen=True, eq=False)
-class MapTruth:
+class TargetTruth:
     """Images and classes; the maps or meshes themselves come with the targets.
 
     Args:
@@ -40,7 +40,7 @@ class MapTruth:
         return [category.name for category in self.categories]
 
 
-def read_map_truth(annotations: str | Path | dict) -> MapTruth:
+def read_target_truth(annotations: str | Path | dict) -> TargetTruth:
     """Read images and categories of a COCO file, or of its content.
 
     Raises:
@@ -56,4 +56,4 @@ def read_map_truth(annotations: str | Path | dict) -> MapTruth:
     stated = {one: (height, width) for one, (height, width) in zip(ids, sizes, strict=True) if height and width}
     ordered = images_to_evaluate(ids, None, source)
     names = {one["id"]: name for one in content["images"] if isinstance(name := one.get("file_name"), str)}
-    return MapTruth(source, categories, ordered, names, stated)
+    return TargetTruth(source, categories, ordered, names, stated)

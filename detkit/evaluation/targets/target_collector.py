@@ -9,7 +9,7 @@ from typing import Any
 from detkit.errors import InputError
 from detkit.evaluation.evaluator import Evaluator
 from detkit.evaluation.ground_truth import label_positions
-from detkit.evaluation.maps.map_truth import read_map_truth
+from detkit.evaluation.targets.target_truth import read_target_truth
 from detkit.structures import Category
 
 
@@ -38,7 +38,7 @@ class TargetCollector(Evaluator):
 
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
         super().__init__(annotations, categories)
-        self.truth = read_map_truth(annotations)
+        self.truth = read_target_truth(annotations)
         self.categories = list(self.truth.categories if categories is None else categories)
         self.positions = label_positions(self.categories, self.truth.categories, self.truth.source)
 
