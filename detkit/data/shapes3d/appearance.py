@@ -15,7 +15,9 @@ _FULL = 255.0
 _DARKEST = 70.0  # of red, green and blue: faces of a darker object look alike
 
 
-def photograph(random: np.random.Generator, arrangement: Arrangement, contrast: float, noise: float) -> np.ndarray:
+def render_arrangement(
+    random: np.random.Generator, arrangement: Arrangement, contrast: float, noise: float
+) -> np.ndarray:
     """The image ``(H, W, 3)`` uint8 RGB of arranged objects.
 
     Args:

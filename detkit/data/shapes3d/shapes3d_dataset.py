@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from detkit.data.image_dataset import ALWAYS_READ, ImageDataset
-from detkit.data.shapes3d.appearance import photograph
+from detkit.data.shapes3d.appearance import render_arrangement
 from detkit.data.shapes3d.arrangement import Arrangement, ArrangementOptions, arrange
 from detkit.data.shapes3d.solids import SOLIDS, Solid, solids_of_folder
 from detkit.errors import InputError
@@ -117,7 +117,7 @@ class Shapes3D(ImageDataset):
         """The image as an array ``(H, W, 3)``, and its target."""
         arrangement = self._arranged(index)
         random = self._random(index, "appearance")
-        image = photograph(random, arrangement, self.contrast, self.noise)
+        image = render_arrangement(random, arrangement, self.contrast, self.noise)
         return image, self._target(index, arrangement)
 
     def target(self, index: int) -> Target:

@@ -21,7 +21,7 @@ from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_features import TwoFullyConnected
 from detkit.structures import Detections
 
-MOST_LOGARITHM = math.log(1000 / 16)
+MAX_LOG_EXTENT = math.log(1000 / 16)
 """Predictions are clamped to it before the exponential, as those of boxes are."""
 
 
@@ -39,7 +39,7 @@ class Depths(NamedTuple):
         """``e f`` ``(R,)`` for the labels of `regions`, in pixels of the network's frame."""
         assert regions.labels is not None, "depths are predicted for detections"
         rows = torch.arange(self.logarithms.shape[0], device=self.logarithms.device)
-        own = self.logarithms.float()[rows, regions.labels].clamp(max=MOST_LOGARITHM)
+        own = self.logarithms.float()[rows, regions.labels].clamp(max=MAX_LOG_EXTENT)
         return own.exp() * (regions.boxes[:, 3] - regions.boxes[:, 1])
 
 

@@ -20,7 +20,7 @@ from detkit.heads.region.mesh.region_shapes import cameras_of
 from detkit.ops.meshes import from_box_frustum
 from detkit.structures import Detections, Meshes
 
-MOST_EXTENT = 1.9
+MAX_EXTENT = 1.9
 """The near end of an object is at least 0.05 away from the camera, where its center is 1 away."""
 
 Output = TypeVar("Output")
@@ -40,7 +40,7 @@ def depth_ranges(pixels: Tensor, regions: Regions, context: Context) -> Tensor:
         context: with the camera of each image.
     """
     focal = cameras_of(context)[regions.image_index, 1, 1]
-    halves = (pixels / focal).clamp(max=MOST_EXTENT) / 2
+    halves = (pixels / focal).clamp(max=MAX_EXTENT) / 2
     return torch.stack((1 - halves, 1 + halves), dim=1)
 
 
