@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.ops.meshes import object_depth_ranges
 from detkit.structures.meshes import Meshes
 
 
@@ -26,9 +26,8 @@ def check_true_meshes(meshes: Meshes, called: str) -> None:
 
 def center_depths(meshes: Meshes) -> Tensor:
     """float64 ``(M,)`` on the CPU: the middle between the least and the greatest z of each mesh; 1 without vertices."""
-    z = [vertices[:, 2].double().cpu() for vertices in meshes.vertices_list()]
-    middles = [float(own.min() + own.max()) / 2 if len(own) else 1.0 for own in z]
-    return torch.tensor(middles, dtype=torch.float64)
+    middles = object_depth_ranges(meshes.vertices.double(), meshes.vertex_counts).mean(dim=1).cpu()
+    return middles.where(meshes.topology.vertex_counts > 0, 1.0)
 
 
 def in_units_of_depth(meshes: Meshes) -> Meshes:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.ops.meshes import sample_points
+from detkit.ops.meshes import cubify, sample_points
 from detkit.structures import Meshes
 
 SEEDS = [0, 1, 2, pytest.param(secrets.randbits(32), id="fresh")]
@@ -155,6 +155,16 @@ def test_operators_take_the_counts_of_objects(seed):
     assert torch.equal(samples.points, direct.points)
     assert torch.equal(samples.normals, direct.normals)
     assert (samples.points[[0, 3]].flatten(1).abs().amax(1) > 0).all()
+
+
+def test_results_of_operators_become_meshes_and_back():
+    voxels = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    voxels[1] = 0
+    packed = cubify(voxels, 0.5)
+    meshes = Meshes.of_packed(packed)
+    assert meshes.topology.vertex_counts.tolist() == packed.vertex_counts.tolist()
+    assert meshes.topology.face_counts[1] == 0
+    assert all(torch.equal(one, other) for one, other in zip(meshes.packed, packed, strict=True))
 
 
 def test_normals_point_outwards_and_areas_are_those_of_the_figure():
