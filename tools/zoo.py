@@ -117,7 +117,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "COCO": ("_coco",),
     "PASCAL VOC": ("_voc07", "_voc"),
     "Label maps": ("_camvid", "_isbi"),
-    "Meshes": ("_pix3d", "_shapenet"),
+    "Meshes": ("_pix3d", "_shapenet", "_shapes3d"),
     "ImageNet": ("_imagenet",),
     "Small data sets": ("_bccd", "_nuclei", "_shapes"),
 }

@@ -13,6 +13,7 @@ from detkit.recipes import recipe_facts, recipe_names, recipe_path
 
 OF_DATA = (
     "_coco", "_voc07", "_voc", "_camvid", "_isbi", "_imagenet", "_imagenet_large_batch", "_bccd", "_nuclei", "_shapes",
+    "_pix3d", "_shapenet", "_shapes3d",
 )  # fmt: skip
 OWN = [name for name in recipe_names() if not name.endswith(OF_DATA)]
 
