@@ -207,6 +207,11 @@ class Task(Drawing):
         """
         raise self._lacks("exported_answers")
 
+    @property
+    def exported_parts(self) -> frozenset[str]:
+        """Those of `parts` that `exported_answers` have. Default: all."""
+        return self.parts
+
     def differences(self, categories: Sequence[Category], tolerance: float = 1.0) -> DifferenceCollector:
         """What collects how two answers differ, for ``detkit verify``.
 

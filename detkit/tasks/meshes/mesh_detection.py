@@ -46,6 +46,11 @@ class MeshDetection(Detection):
         """All meshes of an image for viewers, a turntable of them, or the voxels; see `shape_file`."""
         return shape_file(ending, answer, categories)
 
+    @property
+    def exported_parts(self) -> frozenset[str]:
+        """All but meshes: an exported graph ends with the voxels."""
+        return self.parts - {"meshes"}
+
     def report(self, evaluated: Evaluated) -> list[Section]:
         """Those of detection, and the meshes of some images."""
         return [*super().report(evaluated), *mesh_section(evaluated)]

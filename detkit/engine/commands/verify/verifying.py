@@ -27,6 +27,7 @@ from detkit.exporting.runtimes import open_exported
 from detkit.files import check_writable
 from detkit.models import VisionModel
 from detkit.structures import Target
+from detkit.tasks import task_of
 from detkit.trust.certificate import Certificate, Examination
 from detkit.trust.certificate.certificate import CALLED
 from detkit.trust.certificate.certificate_report import certificates_content, difference_table, lines, numbers_table
@@ -87,9 +88,11 @@ def verify_files(options: VerifyOptions, of_data: Sequence[str]) -> list[Certifi
     truth = dataset.ground_truth()
 
     def evaluators() -> dict[str, Evaluator]:
-        return make_evaluators(model, makers, truth, checkpoint.categories)
+        made = make_evaluators(model, makers, truth, checkpoint.categories)
+        return {name: one for name, one in made.items() if one.reads in task_of(model).exported_parts}
 
     own = evaluators()
+    _say_left_out(make_evaluators(model, makers, truth, checkpoint.categories), own, model)
     finder = PartingFinder(model)
     examinations = [Examination(file, model, evaluators(), finder, left_out) for file in files]
     logger.info("comparing %d images of %s", len(dataset), dataset.annotations_path)
@@ -104,6 +107,22 @@ def verify_files(options: VerifyOptions, of_data: Sequence[str]) -> list[Certifi
         write_numbers(Path(options.out), certificates_content(certificates, checkpoint.path, described))
     _print(certificates)
     return certificates
+
+
+def _say_left_out(evaluators: Mapping[str, Evaluator], kept: Mapping[str, Evaluator], model: VisionModel) -> None:
+    """Log which evaluators cannot read the answers of exported files.
+
+    Raises:
+        InputError: none can.
+    """
+    left_out = {name: one.reads for name, one in evaluators.items() if name not in kept}
+    for name, part in left_out.items():
+        logger.info("%s is not compared: files of the %s have no %s", name, type(model).__name__, part)
+    if left_out and not kept:
+        raise InputError(
+            f"No evaluator is left, since files of the {type(model).__name__} have no "
+            f"{' and no '.join(sorted(set(left_out.values())))}: name others with --evaluators, such as bbox."
+        )
 
 
 def _data(
