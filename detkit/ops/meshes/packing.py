@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 
-def object_index(counts: Tensor, length: int | None = None) -> Tensor:
+def object_index(counts: Tensor, length: int) -> Tensor:
     """The object of each packed row, ``(length,)`` int64: ``[2, 0, 1]`` gives ``[0, 0, 2]``.
 
     Args:
         counts: ``(N,)`` int64, the rows of each object.
-        length: the sum of `counts`; None: it is read, which waits for the device.
+        length: the sum of `counts`, for which a device would have to be waited for.
     """
     return torch.repeat_interleave(counts, output_size=length)
 

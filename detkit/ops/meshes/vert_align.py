@@ -38,13 +38,15 @@ def vert_align(features: Tensor, locations: Tensor, image_index: Tensor) -> Tens
     above, below, to_below = _neighbors(locations[:, 1], height)
     pixels = features.permute(0, 2, 3, 1).reshape(-1, channels)
     dtype = geometry_dtype(features, locations)
-    rows = ((image_index * height + row) * width + column for row in (above, below) for column in (left, right))
+    top = image_index * height
+    rows = (line + column for line in ((top + above) * width, (top + below) * width) for column in (left, right))
     weights = (down * across for down in (1 - to_below, to_below) for across in (1 - to_right, to_right))
     aligned = F.embedding_bag(
-        torch.stack(list(rows), dim=1),
+        torch.stack(list(rows), dim=1).view(-1),
         pixels.to(dtype),
+        torch.arange(0, 4 * len(locations), 4, device=locations.device),
         mode="sum",
-        per_sample_weights=torch.stack(list(weights), dim=1).to(dtype),
+        per_sample_weights=torch.stack(list(weights), dim=1).view(-1).to(dtype),
     )
     return aligned.to(features.dtype)
 

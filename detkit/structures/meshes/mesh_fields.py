@@ -17,9 +17,9 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.geometry import Placement, camera_turn
-from detkit.ops.meshes.packing import object_index
 from detkit.structures.kind import Index, Kind, Swaps
 from detkit.structures.meshes.meshes import Meshes
+from detkit.structures.meshes.object_rows import host_object_index
 from detkit.structures.meshes.point_clouds import PointClouds
 from detkit.structures.meshes.topology import Topology
 from detkit.structures.object_fields import Rows
@@ -103,7 +103,7 @@ class ObjectMeshes(_InSpace):
         is_mirrored = torch.linalg.det(turns) < 0
         if not bool(is_mirrored.any()):
             return value.with_vertices(vertices)
-        of_faces = is_mirrored[object_index(topology.face_counts)].to(value.faces.device, non_blocking=True)
+        of_faces = is_mirrored[host_object_index(topology.face_counts)].to(value.faces.device, non_blocking=True)
         faces = torch.where(of_faces[:, None], value.faces.flip(1), value.faces)
         return Meshes.of(vertices, Topology(faces, topology.vertex_counts, topology.face_counts))
 
@@ -153,7 +153,7 @@ class FrustumVoxels(Rows):
 
 def _turned_points(points: Tensor, turns: Tensor, counts: Tensor) -> Tensor:
     """Packed `points` ``(P, 3)``, turned about the z axis with the matrices ``(M, 2, 2)`` of their objects."""
-    rows = turns.to(points.dtype)[object_index(counts)].to(points.device, non_blocking=True)
+    rows = turns.to(points.dtype)[host_object_index(counts)].to(points.device, non_blocking=True)
     x, y, z = points.unbind(dim=1)
     (a, b), (c, d) = (row.unbind(dim=1) for row in rows.unbind(dim=1))
     return torch.stack((a * x + b * y, c * x + d * y, z), dim=1)

@@ -10,10 +10,16 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops import meshes as operations
-from detkit.ops.meshes.packing import object_index
 from detkit.structures.device_transfer import to_device
 from detkit.structures.meshes.mesh_checks import check_lists, check_values
-from detkit.structures.meshes.object_rows import ObjectIndex, chosen_objects, chosen_rows, part_bounds, starts
+from detkit.structures.meshes.object_rows import (
+    ObjectIndex,
+    chosen_objects,
+    chosen_rows,
+    host_object_index,
+    part_bounds,
+    starts,
+)
 from detkit.structures.meshes.topology import Topology
 
 
@@ -42,7 +48,7 @@ class Meshes:
         face_counts = torch.tensor([len(triangles) for triangles in faces], dtype=torch.int64)
         packed = torch.cat(list(vertices)) if len(vertices) else torch.zeros(0, 3)
         local = torch.cat(list(faces)) if len(faces) else torch.zeros(0, 3, dtype=torch.int64)
-        shifts = to_device(starts(vertex_counts)[object_index(face_counts)], local.device)
+        shifts = to_device(starts(vertex_counts)[host_object_index(face_counts)], local.device)
         self.vertices = packed
         self.topology = Topology(local + shifts[:, None], vertex_counts, face_counts)
         check_values(packed, self.topology, local)
@@ -82,7 +88,7 @@ class Meshes:
         face_counts = torch.cat([part.topology.face_counts for part in parts])
         vertices, faces = torch.cat([part.vertices for part in parts]), torch.cat([part.faces for part in parts])
         firsts = starts(torch.tensor([len(part.vertices) for part in parts]))
-        shifts = to_device(firsts[object_index(torch.tensor([len(part.faces) for part in parts]))], faces.device)
+        shifts = to_device(firsts[host_object_index(torch.tensor([len(part.faces) for part in parts]))], faces.device)
         return cls.of(vertices, Topology(faces + shifts[:, None], vertex_counts, face_counts))
 
     @property
@@ -119,7 +125,7 @@ class Meshes:
         objects = chosen_objects(index, len(self))
         vertex_counts, face_counts = self.topology.vertex_counts, self.topology.face_counts
         moved = starts(vertex_counts[objects]) - starts(vertex_counts)[objects]
-        shifts = to_device(moved[object_index(face_counts[objects])], self.faces.device)
+        shifts = to_device(moved[host_object_index(face_counts[objects])], self.faces.device)
         faces = chosen_rows(self.faces, face_counts, objects) + shifts[:, None]
         vertices = chosen_rows(self.vertices, vertex_counts, objects)
         return Meshes.of(vertices, Topology(faces, vertex_counts[objects], face_counts[objects]))

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.ops.meshes.packing import object_index
 from detkit.structures.device_transfer import to_device
 
 ObjectIndex = int | slice | Sequence[int] | Tensor
@@ -18,6 +17,11 @@ ObjectIndex = int | slice | Sequence[int] | Tensor
 def starts(counts: Tensor) -> Tensor:
     """``(M,)``, where each of the groups of these sizes begins when they lie one after the other."""
     return counts.cumsum(0) - counts
+
+
+def host_object_index(counts: Tensor) -> Tensor:
+    """The object of each packed row, int64, for `counts` ``(M,)`` on the CPU; see `detkit.ops.meshes.packing`."""
+    return torch.from_numpy(np.arange(len(counts)).repeat(counts.numpy()))
 
 
 def chosen_objects(index: ObjectIndex, count: int) -> Tensor:
@@ -39,7 +43,7 @@ def chosen_objects(index: ObjectIndex, count: int) -> Tensor:
 def chosen_rows(packed: Tensor, counts: Tensor, objects: Tensor) -> Tensor:
     """The rows of `objects`, one object after the other, out of those of all, of which each has `counts`."""
     own = counts[objects]
-    index = object_index(own)
+    index = host_object_index(own)
     rows = (starts(counts)[objects] - starts(own))[index] + torch.arange(len(index))
     return packed[to_device(rows, packed.device)]
 

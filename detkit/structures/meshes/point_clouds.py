@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.meshes.packing import object_index
 from detkit.structures.device_transfer import to_device
 from detkit.structures.meshes.object_rows import (
     ObjectIndex,
     chosen_objects,
     chosen_rows,
     first_row,
+    host_object_index,
     part_bounds,
 )
 
@@ -80,7 +80,7 @@ class PointClouds:
     @cached_property
     def objects(self) -> Tensor:
         """``(P,)`` int64, the object of each point."""
-        return to_device(object_index(self.counts), self.points.device)
+        return to_device(host_object_index(self.counts), self.points.device)
 
     def __len__(self) -> int:
         return len(self.counts)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from detkit.ops.meshes import FaceEdges, edges_of_faces
-from detkit.ops.meshes.packing import object_index
 from detkit.structures.device_transfer import to_device
-from detkit.structures.meshes.object_rows import starts
+from detkit.structures.meshes.object_rows import host_object_index, starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +45,12 @@ class Topology:
     @cached_property
     def vertex_objects(self) -> Tensor:
         """``(V,)`` int64, the object of each vertex."""
-        return to_device(object_index(self.vertex_counts), self.faces.device)
+        return to_device(host_object_index(self.vertex_counts), self.faces.device)
 
     @cached_property
     def face_objects(self) -> Tensor:
         """``(F,)`` int64, the object of each face."""
-        return to_device(object_index(self.face_counts), self.faces.device)
+        return to_device(host_object_index(self.face_counts), self.faces.device)
 
     @property
     def edges(self) -> Tensor:
