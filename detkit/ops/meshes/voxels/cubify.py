@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.checks import check_floating, check_shape, geometry_dtype
+from detkit.ops.checks import as_geometry, check_floating, check_shape, geometry_dtype
 
 CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1))
 """Corners of a cube, (x, y, z) each."""
@@ -64,7 +64,7 @@ def cubify(voxels: Tensor, threshold: float) -> PackedMeshes:
     if min(depth, height, width) < 2:
         raise InputError(f"voxels must be at least 2 along D, H and W, got {tuple(voxels.shape)}")
     device = voxels.device
-    item, row, column, layer, side = _exposed_sides(voxels >= threshold).nonzero().unbind(1)
+    item, row, column, layer, side = _exposed_sides(as_geometry(voxels) >= threshold).nonzero().unbind(1)
     corners = torch.tensor(CORNERS, device=device)[torch.tensor([quad for _, quad in SIDES], device=device)[side]]
     x, y, z = (corners + torch.stack([column, row, layer], dim=1)[:, None]).unbind(-1)  # (number of sides, 4) each
     grid_index = ((item[:, None] * (height + 1) + y) * (width + 1) + x) * (depth + 1) + z

@@ -160,6 +160,13 @@ def test_dtypes():
         assert (meshes.vertices.dtype, meshes.faces.dtype) == (expected, torch.int64)
 
 
+def test_half_precision_is_compared_with_the_threshold_itself():
+    """The number of bfloat16 next to 0.2 is greater, the one before it is less."""
+    voxels = torch.full((1, 2, 2, 2), 0.19921875, dtype=torch.bfloat16)
+    assert cubify(voxels, 0.1995).face_counts.tolist() == [0]
+    assert cubify(voxels, 0.199).face_counts.tolist() == [12 * 4]
+
+
 def test_bad_input():
     with pytest.raises(InputError, match=r"voxels must have shape \(N, D, H, W\)"):
         cubify(torch.zeros(3, 3, 3), 0.5)
