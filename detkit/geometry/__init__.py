@@ -1,6 +1,6 @@
 """Geometry: moving images and their annotations from one coordinate frame to another."""
 
-from detkit.geometry.camera_frames import camera_turn, moved_cameras
+from detkit.geometry.camera_frames import are_cameras, camera_turn, moved_cameras
 from detkit.geometry.placement import IMAGENET_MEAN_COLOR, Placement
 from detkit.geometry.rectangles import Matrix, Rectangle, Size
 from detkit.geometry.resampling import resample
@@ -14,6 +14,7 @@ __all__ = [
     "Rectangle",
     "RowPlacements",
     "Size",
+    "are_cameras",
     "camera_turn",
     "move_boxes",
     "move_points",

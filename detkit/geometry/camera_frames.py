@@ -51,6 +51,14 @@ def moved_cameras(cameras: Array, matrices: Sequence[Matrix]) -> Array:
     return moved
 
 
+def are_cameras(cameras: np.ndarray) -> np.ndarray:
+    """Which of `cameras` ``(B, 3, 3)`` are intrinsic matrices: finite, with focal lengths above 0, and the last row
+    0 0 1; bool ``(B,)``."""
+    is_finite: np.ndarray = np.isfinite(cameras).all(axis=(1, 2))
+    focal_lengths = cameras[:, (0, 1), (0, 1)]
+    return is_finite & (focal_lengths > 0).all(axis=1) & (cameras[:, 2] == (0, 0, 1)).all(axis=1)
+
+
 def _product(first: Array, second: Array) -> Array:
     """The matrix products; written out, since a GPU may round the factors of matrix products to 10 bits."""
     terms = [first[..., index, None] * second[..., index, None, :] for index in range(3)]

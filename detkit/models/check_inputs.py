@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.geometry import are_cameras
 from detkit.structures import Target
 from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES
 
@@ -64,7 +65,8 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
     """Raise InputError unless there is a valid target for each image.
 
     Boxes must have positive size and labels that the model has, masks the size of the image, and label maps classes
-    that the model has, and so panoptic maps. Maps on a GPU are not read, for which the host would wait.
+    that the model has, and so panoptic maps; cameras must be intrinsic matrices. Maps and cameras on a GPU are not
+    read, for which the host would wait.
     """
     if len(targets) != len(images):
         raise InputError(f"got {len(images)} images but {len(targets)} targets")
@@ -73,6 +75,7 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
             raise InputError(f"targets[{index}] must be a detkit.structures.Target, got {type(target).__name__}")
         _check_sizes(target, f"targets[{index}]", images[index])
     _check_boxes(targets, num_classes)
+    _check_cameras(targets, "targets")
     if num_classes is not None:
         _check_maps(targets, num_classes)
 
@@ -124,17 +127,39 @@ def _check_boxes(targets: Sequence[Target], num_classes: int | None) -> None:
 
 
 def check_given(images: Sequence[Tensor], given: Sequence[Target] | None, required: Collection[str]) -> None:
-    """Raise InputError unless each image is given the fields that the model requires, of its size."""
+    """Raise InputError unless each image is given the fields that the model requires, of its size.
+
+    Cameras must be intrinsic matrices. On a GPU they are not read, for which the host would wait.
+    """
     names = ", ".join(sorted(required))
     if given is None:
         raise InputError(f"the model asks for {names} of each image: call model(images, given=[Target({names}=…), …])")
     if len(given) != len(images):
         raise InputError(f"got {len(images)} images but given has {len(given)} targets")
     for index, target in enumerate(given):
+        if not isinstance(target, Target):
+            raise InputError(f"given[{index}] must be a detkit.structures.Target, got {type(target).__name__}")
         missing = sorted(name for name in required if getattr(target, name, None) is None)
         if missing:
             raise InputError(f"given[{index}], image id {target.image_id}: {', '.join(missing)} is missing")
         _check_sizes(target, f"given[{index}]", images[index])
+    _check_cameras(given, "given")
+
+
+def _check_cameras(targets: Sequence[Target], name: str) -> None:
+    """Raise InputError if a camera is no intrinsic matrix."""
+    known = {index: one.camera for index, one in enumerate(targets) if one.camera is not None and one.camera.is_cpu}
+    # While a graph is recorded, there are no values.
+    if not known or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+        return
+    cameras = np.stack([(one.detach() if one.requires_grad else one).numpy() for one in known.values()])
+    wrong = np.flatnonzero(~are_cameras(cameras))
+    if len(wrong):
+        index = list(known)[wrong[0]]
+        raise InputError(
+            f"{name}[{index}], image id {targets[index].image_id}: its camera {cameras[wrong[0]].tolist()} is no "
+            "intrinsic matrix; give finite numbers, focal lengths above 0, and the last row 0 0 1"
+        )
 
 
 def _check_sizes(target: Target, name: str, image: Tensor) -> None:

@@ -128,6 +128,21 @@ def test_it_asks_for_cameras_and_its_graph_does_not(tiny_backbone):
         model.eval()(images)
     with pytest.raises(InputError, match=r"given\[1\].*: camera is missing"):
         model(images, [targets[0], replace(targets[1], camera=None)])
+    with pytest.raises(InputError, match=r"given\[0\] must be a detkit\.structures\.Target, got Tensor"):
+        model.predict(images[0], given=targets[0].camera)
+
+
+@pytest.mark.parametrize("factors", [(float("nan"),) * 3, (0, 0, 1), (1, -1, 1), (2, 2, 2)])
+def test_matrices_that_are_no_cameras_are_named(tiny_backbone, factors):
+    """They would make infinite losses, and shapes that are NaN."""
+    model = _model(tiny_backbone)
+    images, targets = batch_for(model, 2)
+    wrong = replace(targets[1], image_id="second", camera=targets[1].camera * torch.tensor(factors)[:, None])
+    message = r"given\[1\], image id second: its camera \[\[.* is no intrinsic matrix; give finite numbers, focal"
+    with pytest.raises(InputError, match=message):
+        model(images, [targets[0], wrong])
+    with pytest.raises(InputError, match=message.replace("1", "0", 1)):
+        model.predict(images[1], given=replace(wrong, boxes=None, labels=None, masks=None, meshes=None))
 
 
 def test_images_without_meshes_teach_the_rest(tiny_backbone):

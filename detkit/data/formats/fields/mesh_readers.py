@@ -19,6 +19,7 @@ from detkit.data.packed.columns import ImageRows
 from detkit.data.packed.shape_columns import MeshFiles, VoxelFiles
 from detkit.errors import InputError
 from detkit.files.json_values import shown
+from detkit.geometry import are_cameras
 from detkit.mesh_files import MESH_SUFFIXES
 from detkit.voxel_files import VOXEL_SUFFIXES
 
@@ -65,7 +66,14 @@ class CameraReader(FieldReader):
 def _camera(entry: dict[str, Any], objects: Sequence[dict[str, Any]], file: CocoFile) -> np.ndarray | None:
     """The camera of an image; None where nothing states it."""
     if entry.get("camera") is not None:
-        return numbers_of(entry["camera"], (3, 3), "float32", f"{file.path}: the camera of image {entry.get('id')!r}")
+        name = f"{file.path}: the camera of image {entry.get('id')!r}"
+        camera = numbers_of(entry["camera"], (3, 3), "float32", name)
+        if not are_cameras(camera[None]).all():
+            raise InputError(
+                f"{name} is {shown(camera.tolist())}, which is no intrinsic matrix: give focal lengths above 0, and "
+                "the last row 0 0 1"
+            )
+        return camera
     objects = [one for one in objects if not (one.get("iscrowd") or one.get("ignore"))]
     stated = [one for one in objects if one.get("K") is not None]
     for one in objects:

@@ -109,6 +109,12 @@ def test_the_camera_of_an_image_comes_before_that_of_its_objects(tmp_path):
     dataset = CocoDataset(tmp_path, path, reads=["camera"])
     assert dataset.target(1).camera.tolist() == camera
     assert dataset.target(0).camera[0, 0] == pytest.approx(_entries(path)[0]["K"][0])
+    camera[0][0] = 0
+    _change(path, lambda content: content["images"][1].update(camera=camera))
+    with pytest.raises(
+        InputError, match=r"pix3d_s1_train\.json: the camera of image 2 is \[\[0\.0, .* no intrinsic mat"
+    ):
+        CocoDataset(tmp_path, path, reads=["camera"])
 
 
 def test_several_objects_and_none(tmp_path):
