@@ -131,9 +131,7 @@ class ImageVoxelHead(nn.Module):
         if self.truth == "voxels":
             voxels = voxelize_points(*views.in_frustums(joined(PointClouds, targets, "voxels", rows), rows), size)
         else:
-            meshes = joined(Meshes, targets, "meshes", rows)
-            vertices, _ = views.in_frustums(meshes, rows)
-            voxels = voxelize(vertices, meshes.faces, meshes.face_counts, size)
+            voxels = self._solids(targets, rows, views)
         is_outside: list[bool] = (~voxels.flatten(1).any(dim=1)).tolist()
         if any(is_outside):
             near, far = views.depth_range
@@ -143,3 +141,21 @@ class ImageVoxelHead(nn.Module):
                 "so there is nothing to learn: give the model the depth_range of the data, or leave the image out"
             )
         return voxels
+
+    def _solids(self, targets: Sequence[Target], rows: Sequence[int], views: CameraViews) -> Tensor:
+        """The voxels inside the meshes of the images at `rows`."""
+        meshes = joined(Meshes, targets, "meshes", rows)
+        vertices, _ = views.in_frustums(meshes, rows)
+        try:
+            return voxelize(vertices, meshes.faces, meshes.face_counts, (self.voxels, self.voxels, self.voxels))
+        except InputError as error:
+            if len(rows) > 1:
+                for row in rows:  # one by one, to name the image
+                    self._solids(targets, [row], views)
+            name, least = f"image id {targets[rows[0]].image_id!r}", float(meshes.vertices[:, 2].min())
+            if least <= 0:
+                raise InputError(
+                    f"{name}: its mesh reaches to z = {least:g}, which is not in front of the camera; give targets in "
+                    "the camera frame, where z is the distance ahead"
+                ) from None
+            raise InputError(f"{name}: {str(error).removeprefix('mesh 0: ')}") from None

@@ -16,7 +16,7 @@ def rows_with(targets: Sequence[Target], field: ShapeField) -> list[int]:
     """The rows of the targets whose object has a shape: a `field` that is not empty.
 
     Raises:
-        InputError: an image has several objects; the message names it.
+        InputError: an image has several objects, or a mesh without faces; the message names it.
     """
     values = [getattr(target, field) for target in targets]
     for target, value in zip(targets, values, strict=True):
@@ -24,6 +24,11 @@ def rows_with(targets: Sequence[Target], field: ShapeField) -> list[int]:
             raise InputError(
                 f"image id {target.image_id!r} has the {field} of {len(value)} objects, but the model learns images of "
                 "one: crop the objects, or train a MeshRCNN"
+            )
+        if isinstance(value, Meshes) and len(value.vertices) and not len(value.faces):
+            raise InputError(
+                f"image id {target.image_id!r}: its mesh has vertices but no faces, and so no surface to learn; repair "
+                "it, or leave the image out"
             )
     return [row for row, value in enumerate(values) if value is not None and len(value) and _size_of(value)]
 

@@ -71,7 +71,7 @@ def region_shapes(regions: Regions, context: Context, field: ShapeField) -> Regi
         field: of the targets.
 
     Raises:
-        InputError: an image has no camera, or a shape is not in front of it or has no depth.
+        InputError: an image has no camera, or a shape is not in front of it, has no depth or no faces.
     """
     known = _KNOWN.setdefault(regions, {})
     if field not in known:
@@ -117,6 +117,7 @@ def _read(regions: Regions, context: Context, field: ShapeField) -> RegionShapes
     _, matched = regions.sampled()
     objects = matched.cpu().numpy()
     ranges = object_depth_ranges(known.points, to_device(known.counts, device))
+    _check_faces(known, context)
     _check_depths(ranges, known, context)
     is_known = known.rows[objects] >= 0 if len(known.rows) else np.zeros(len(objects), dtype=bool)
     rows = None if is_known.all() else torch.from_numpy(np.flatnonzero(is_known))
@@ -159,6 +160,19 @@ def _object_name(targets: Sequence[Target], row: int) -> str:
             break
         row -= count
     return f"image id {target.image_id}, object {row}"
+
+
+def _check_faces(known: _Shapes, context: Context) -> None:
+    """Refuse meshes without a surface; their counts are on the CPU."""
+    if not isinstance(known.packed, Meshes):
+        return
+    is_wrong = (np.asarray(known.counts) > 0) & (np.asarray(known.packed.topology.face_counts) == 0)
+    if is_wrong.any():
+        row = int(np.flatnonzero(known.rows == np.flatnonzero(is_wrong)[0])[0])
+        raise InputError(
+            f"{_object_name(context.truth, row)}: its mesh has vertices but no faces, and so no surface to learn; "
+            "repair it, or leave the object out"
+        )
 
 
 def _check_depths(ranges: Tensor, known: _Shapes, context: Context) -> None:

@@ -89,6 +89,17 @@ def test_what_cannot_be_learned_is_named():
     ):
         with pytest.raises(InputError, match=message):
             true_voxels(HEAD(truth="meshes"), [Target(meshes=meshes, image_id=7)])
+    bare, opened = (Meshes([ball().vertices], [ball().faces[rows]]) for rows in (slice(0), slice(None, None, 2)))
+    for meshes, message in (
+        (
+            ball(center=(0.0, 0.0, 0.2)),
+            r"image id 7: its mesh reaches to z = -0.1\d*, which is not in front of",
+        ),
+        (opened, "image id 7: its faces are no closed surface"),
+        (bare, "image id 7: its mesh has vertices but no faces"),
+    ):
+        with pytest.raises(InputError, match=message):
+            true_voxels(HEAD(truth="meshes"), [Target(meshes=ball(), image_id=6), Target(meshes=meshes, image_id=7)])
     with pytest.raises(InputError, match="even number of at least 4, got 7"):
         HEAD(voxels=7)
 

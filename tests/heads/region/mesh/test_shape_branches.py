@@ -294,6 +294,23 @@ class TestWrongInput:
             with pytest.raises(InputError, match=message):
                 head.losses(head(crop_of(), regions, {}, context), regions, {}, context)
 
+    def test_a_mesh_without_faces_is_named(self):
+        """One without vertices too is not annotated."""
+        targets = scene()
+        meshes = targets[1].meshes
+        vertices, faces = meshes.vertices_list(), meshes.faces_list()
+        for points, named in ((vertices[2], True), (vertices[2][:0], False)):
+            bare = Meshes([*vertices[:2], points], [*faces[:2], faces[2][:0]])
+            context = context_of([targets[0], replace(targets[1], meshes=bare)])
+            for head in (_head(DepthHead, hidden=8), _voxel_head(), _mesh_head(sphere_level=0)):
+                regions = regions_of(context)
+                raw = head(crop_of(), regions, {}, context)
+                if named:
+                    with pytest.raises(InputError, match="image id image 1, object 2: its mesh has vertices but no"):
+                        head.losses(raw, regions, {}, context)
+                else:
+                    assert all(loss.isfinite() for loss in head.losses(raw, regions, {}, context).values())
+
     def test_an_open_mesh_is_named_and_other_branches_take_it(self):
         targets = scene()
         faces = targets[0].meshes.faces_list()
