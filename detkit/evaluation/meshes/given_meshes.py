@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.meshes import object_depth_ranges
+from detkit.ops.meshes import face_areas, object_depth_ranges
 from detkit.structures.meshes import Meshes
 
 
@@ -15,13 +15,17 @@ def check_predicted_meshes(meshes: Meshes, called: str) -> None:
 
 
 def check_true_meshes(meshes: Meshes, called: str) -> None:
-    """Raise an `InputError` where a mesh has no faces or no extent, or a vertex is not finite."""
+    """Raise an `InputError` where a mesh has no faces or no area, or a vertex is not finite."""
     _check_finite(meshes, called, "correct its file")
     for number, (vertices, faces) in enumerate(zip(meshes.vertices_list(), meshes.faces_list(), strict=True)):
         if not len(faces):
             raise InputError(f"{called} {number} has no faces, and so no surface to compare with; leave the object out")
         if not bool((vertices != vertices[0]).any()):
             raise InputError(f"{called} {number} is a single point, which gives no scale; correct its file")
+        if not bool(face_areas(vertices.double(), faces).any()):
+            raise InputError(
+                f"{called} {number} has faces without area alone, and so no surface to compare with; correct its file"
+            )
 
 
 def center_depths(meshes: Meshes) -> Tensor:

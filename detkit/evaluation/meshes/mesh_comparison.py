@@ -70,7 +70,7 @@ def compare_meshes(
         seeds: of each pair's points; the numbers of a pair do not depend on the others. None: 0 to N - 1.
 
     Raises:
-        InputError: the numbers of meshes differ, a true mesh has no faces or no extent, or a vertex is not finite.
+        InputError: the numbers of meshes differ, a true mesh has no faces or no area, or a vertex is not finite.
     """
     seeds = range(len(true)) if seeds is None else seeds
     if not len(predicted) == len(true) == len(seeds):

@@ -30,14 +30,14 @@ def detected_voxel_ious(
         threshold: voxels of at least this probability are occupied.
 
     Raises:
-        InputError: the target has no camera, or an object no voxels.
+        InputError: the target has no camera, an object no voxels, or a predicted voxel is not finite.
     """
     if answer.voxels is None or not len(rows):
         return np.full(len(rows), np.nan)
     if true.camera is None or true.meshes is None:
         missing = "meshes" if true.meshes is None else "camera"
         raise InputError(f"image {image_id!r}: its target has no {missing} to make true voxels with; {_ADVICE}")
-    predicted = answer.voxels[rows].detach().cpu() >= threshold
+    predicted = _occupied(image_id, answer.voxels[rows], threshold)
     size = (predicted.shape[1], predicted.shape[2], predicted.shape[3])
     shapes = (true.meshes if true.voxels is None else true.voxels)[objects].to("cpu")
     boxes, cameras = answer.boxes[rows].detach().cpu(), true.camera.cpu().expand(len(rows), 3, 3)
@@ -61,7 +61,7 @@ def object_voxel_iou(
         threshold: voxels of at least this probability are occupied.
 
     Raises:
-        InputError: the image has no known size, or the object no voxels.
+        InputError: the image has no known size, the object no voxels, or a predicted voxel is not finite.
     """
     voxels, depths = (getattr(answer, name, None) for name in ("voxels", "depth_range"))
     if voxels is None or depths is None:
@@ -70,7 +70,7 @@ def object_voxel_iou(
         raise InputError(f"image {image_id!r}: the annotations state no height and width of it; {_ADVICE}")
     if true.meshes is None:
         raise InputError(f"image {image_id!r}: its target has no meshes; {_ADVICE}")
-    predicted = voxels.detach().cpu() >= threshold
+    predicted = _occupied(image_id, voxels, threshold)
     size = (predicted.shape[1], predicted.shape[2], predicted.shape[3])
     height, width = image_size
     frustum = torch.tensor([[0.0, 0, width, height]]), answer.camera.cpu()[None], depths.cpu()[None]
@@ -80,11 +80,26 @@ def object_voxel_iou(
             occupied = voxelize_points(to_box_frustum(true.voxels.points.cpu(), counts, *frustum), counts, size)
         else:
             own = true.meshes.to("cpu")
+            if bool((own.vertices[:, 2] <= 0).any()):
+                raise InputError(
+                    f"its true mesh reaches to z = {float(own.vertices[:, 2].min()):g}, which is not in front of the "
+                    "camera; give meshes in the camera frame, where z is the distance ahead"
+                )
             vertices = to_box_frustum(own.vertices, own.vertex_counts, *frustum)
             occupied = voxelize(vertices, own.faces, own.face_counts, size)
     except InputError as error:
         raise InputError(f"image {image_id!r}: {error}; {_ADVICE}") from error
     return float(voxel_ious(predicted, occupied)[0])
+
+
+def _occupied(image_id: Any, voxels: Tensor, threshold: float) -> Tensor:
+    """Which predicted voxels are occupied, on the CPU."""
+    voxels = voxels.detach().cpu()
+    if not bool(voxels.isfinite().all()):
+        raise InputError(
+            f"the answer for image {image_id!r}: voxels holds a value that is not finite; look for a diverged model"
+        )
+    return voxels >= threshold
 
 
 def voxel_ious(predicted: Tensor, true: Tensor) -> np.ndarray:

@@ -376,6 +376,13 @@ def changed(**fields):
             lambda t, a: (replace(t, meshes=t.meshes.with_vertices(-t.meshes.vertices)), a),
             r"image 0: the center of true mesh 0 has z -\d.*not in front of the camera",
         ),
+        (
+            lambda t, a: (
+                replace(t, meshes=Meshes(t.meshes.vertices_list(), [0 * f for f in t.meshes.faces_list()])),
+                a,
+            ),
+            "image 0: true mesh 0 has faces without area alone, and so no surface to compare with",
+        ),
     ],
 )
 def test_what_cannot_be_evaluated(change, message):
