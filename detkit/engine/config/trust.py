@@ -58,7 +58,8 @@ def _names(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """
     if isinstance(config, Mapping):
         for name, value in config.items():
-            yield from _names(name, "")
+            if key != "loss_weights":  # which has names of losses for keys, such as mesh.edge
+                yield from _names(name, "")
             yield from _names(value, name)
     elif isinstance(config, (list, tuple)):
         for value in config:

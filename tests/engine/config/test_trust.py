@@ -118,11 +118,19 @@ def test_no_value_at_any_depth_of_a_model_imports_a_module(marker, tmp_path):
 
 
 def test_no_value_of_a_model_imports_a_module(marker, tmp_path):
-    for path in [(), ("class_path",), ("init_args",), ("init_args", "neck"), ("init_args", "backbone")]:
+    arguments = [("init_args", name) for name in ("neck", "backbone", "loss_weights")]
+    for path in [(), ("class_path",), ("init_args",), *arguments]:
         for value in values(tmp_path):
             with contextlib.suppress(InputError):
                 build_model(changed(SSD, path, value), [], "a.ckpt")
             assert not marker.exists(), (path, value)
+
+
+def test_names_of_losses_are_no_code(marker):
+    """A package may have the name of a loss."""
+    model = build_model(changed(SSD, ("init_args", "loss_weights"), {"evil.edge": 0.5}), [], "a.ckpt")
+    assert model.loss_weights == {"evil.edge": 0.5}
+    assert not marker.exists()
 
 
 def test_no_value_of_the_data_of_a_checkpoint_imports_a_module(marker, tmp_path):
