@@ -16,12 +16,18 @@ from detkit.testing.imitation import imitated_device
 SMALLER = {name: smaller for name, _, smaller in RECIPES}
 VARIED = {
     "mask_rcnn_shapes": {"model.init_args.mask_head.init_args.run_lengths": "true"},
+    "mesh_rcnn_shapes3d": {
+        "data.root": "null",
+        "data.dataset.init_args.counts": "{train: 2, val: 2}",
+        "data.dataset.init_args.image_size": "[48, 56]",
+    },
     "classification_shapes": {"data.image_class": "largest", "trainer.callbacks": "null"},
     "localization_shapes": {"data.image_class": "largest", "trainer.callbacks": "null"},
 }
+CAMERA = torch.tensor([[60.0, 0, 28], [0, 60, 24], [0, 0, 1]])
 ALWAYS = ("mask_rcnn_shapes", "ssd_shapes", "classification_shapes")
 OF_MAPS = ("panoptic_fpn_shapes", *(name for name, *_ in PIXEL_RECIPES))
-NAMES = [*SMALLER, *(name for name, *_ in IMAGE_RECIPES), *OF_MAPS]
+NAMES = [*SMALLER, "mesh_rcnn_shapes3d", *(name for name, *_ in IMAGE_RECIPES), *OF_MAPS]
 PARAMETERS = [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in NAMES]
 
 
@@ -84,8 +90,8 @@ def test_a_recipe_trains_and_predicts(name, request, tmp_path, monkeypatch, on_d
         model = detkit.load(tmp_path / "runs" / name, device="cuda")
         assert {one.device.type for one in model.state_dict().values()} == {"cuda"}
         images = [torch.rand(3, 48, 56), torch.rand(3, 50, 40)]
-        proposals = [Target(proposals=torch.tensor([[2.0, 2, 30, 30], [9, 5, 40, 38]]))] * 2
-        answers = model.predict(images, given=proposals if model.asks_for else None)
+        given = Target(proposals=torch.tensor([[2.0, 2, 30, 30], [9, 5, 40, 38]]), camera=CAMERA)
+        answers = model.predict(images, given=[given] * 2 if model.asks_for else None)
     assert all(
         value.device.type == "cpu" for one in answers for value in vars(one).values() if hasattr(value, "device")
     )
