@@ -14,7 +14,7 @@ from detkit.heads import Regions
 from detkit.models import RCNN, Classifier, Detector
 from detkit.ops import box_iou
 from detkit.preprocess import Batch, Preprocess
-from detkit.structures import Detections
+from detkit.structures import Detections, Target
 from detkit.visualization.attribution.named_layers import eval_mode
 
 SAME_OBJECT = 0.5  # the IoU from which on a detection in a changed image is of the same object
@@ -106,16 +106,18 @@ class DetectionTarget:
         detector: any detector.
         box: ``(4,)`` of the detection, in pixels of the image.
         label: its class.
+        given: what the detector asks for with an image, such as its camera.
     """
 
     backbone = "backbone"
     network: Detector
 
-    def __init__(self, detector: Detector, box: Tensor, label: int) -> None:
+    def __init__(self, detector: Detector, box: Tensor, label: int, given: Target | None = None) -> None:
         self.network = detector
         self.preprocess = detector.preprocess
         self.box = box
         self.label = label
+        self.given = given
 
     @property
     def trunk(self) -> str:
@@ -142,7 +144,9 @@ class DetectionTarget:
             return self._score(self._detect([image])[0])
 
     def _detect(self, images: list[Tensor]) -> Sequence[Any]:
-        return self.network.detect(images)
+        if self.given is None:
+            return self.network.detect(images)
+        return self.network.detect(images, [self.given] * len(images))
 
     def _score(self, detections: Detections) -> Tensor:
         same = detections.labels == self.label
@@ -181,6 +185,6 @@ class WarpedRegionTarget(DetectionTarget):
             return head.answer(vectors).logits[0, self.label]
 
 
-def detection_target(detector: Detector, box: Tensor, label: int) -> DetectionTarget:
-    """The attribution target for a detection of any detector."""
-    return (WarpedRegionTarget if isinstance(detector, RCNN) else DetectionTarget)(detector, box, label)
+def detection_target(detector: Detector, box: Tensor, label: int, given: Target | None = None) -> DetectionTarget:
+    """The attribution target for a detection of any detector; see `DetectionTarget`."""
+    return (WarpedRegionTarget if isinstance(detector, RCNN) else DetectionTarget)(detector, box, label, given)

@@ -18,13 +18,14 @@ from torch import Tensor
 from detkit.backbones.catalog import source
 from detkit.backbones.classifiers import OWN
 from detkit.engine.checkpoint import load
+from detkit.engine.commands.prediction.central_cameras import CentralCameras
 from detkit.engine.commands.prediction.devices import named_device
 from detkit.errors import InputError
 from detkit.files import check_writable
 from detkit.images import find_inputs, read_image, to_tensor
 from detkit.models import RCNN, Classifier, Detector, SegmentationModel, VisionModel
 from detkit.preprocess import CenterCrop
-from detkit.structures import Category, SemanticMap
+from detkit.structures import Category, SemanticMap, Target
 from detkit.structures.image_fields import IGNORE_INDEX
 from detkit.tasks import task_of
 from detkit.visualization import draw_detections, to_image_array, write_image
@@ -123,7 +124,8 @@ def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: Vis
         raise InputError(f"An R-CNN's backbone takes one box at a time: give one image, not {len(images)}.")
     # A model whose answers have boxes detects, whatever its base class is.
     detector = cast(Detector, model)
-    detections = task_of(model).objects(detector.predict(images[0]))
+    given = _given(model, images[0])
+    detections = task_of(model).objects(detector.predict(images[0], given=given))
     if options.category:
         detections = detections[detections.labels == _label(options.category, model)]
     if len(detections) == 0:
@@ -131,7 +133,20 @@ def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: Vis
     label, categories = int(detections.labels[0]), _categories(model)
     drawing = draw_detections(images[0], detections[:1], categories, score_threshold=0.0)
     caption = _caption(detections.scores[0], categories[label])
-    _write(detection_target(detector, detections.boxes[0], label), images, drawing, caption, options)
+    _write(detection_target(detector, detections.boxes[0], label, given), images, drawing, caption, options)
+
+
+def _given(model: VisionModel, image: Tensor) -> Target | None:
+    """What a detector asks for with an image: any camera, on which neither boxes nor scores depend."""
+    if not model.asks_for:
+        return None
+    if model.asks_for != {"camera"}:
+        names = ", ".join(sorted(model.asks_for))
+        raise InputError(
+            f"The {type(model).__name__} asks for {names} of each image, which `detkit visualize` cannot give: explain "
+            "its answers in Python, with detkit.visualization.grad_cam."
+        )
+    return CentralCameras(max(image.shape[-2:])).of("image", to_image_array(image))
 
 
 def _visualize_pixels(model: SegmentationModel, images: Sequence[Tensor], options: VisualizationOptions) -> None:
