@@ -56,7 +56,8 @@ def are_cameras(cameras: np.ndarray) -> np.ndarray:
     0 0 1; bool ``(B,)``."""
     is_finite: np.ndarray = np.isfinite(cameras).all(axis=(1, 2))
     focal_lengths = cameras[:, (0, 1), (0, 1)]
-    return is_finite & (focal_lengths > 0).all(axis=1) & (cameras[:, 2] == (0, 0, 1)).all(axis=1)
+    are_valid: np.ndarray = is_finite & (focal_lengths > 0).all(axis=1) & (cameras[:, 2] == (0, 0, 1)).all(axis=1)
+    return are_valid
 
 
 def _product(first: Array, second: Array) -> Array:

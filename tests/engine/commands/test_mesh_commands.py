@@ -78,9 +78,7 @@ def test_files_have_no_meshes(model):
 
 def test_visualize_says_what_it_cannot_give():
     model = SimpleNamespace(asks_for={"proposals", "camera"})
-    with pytest.raises(
-        InputError, match="asks for camera, proposals of each image, which `detkit visualize` cannot"
-    ):
+    with pytest.raises(InputError, match="asks for camera, proposals of each image, which `detkit visualize` cannot"):
         _given(model, torch.zeros(3, 20, 30))
 
 

@@ -121,7 +121,7 @@ def _say_left_out(evaluators: Mapping[str, Evaluator], kept: Mapping[str, Evalua
     if left_out and not kept:
         raise InputError(
             f"No evaluator is left, since files of the {type(model).__name__} have no "
-            f"{' and no '.join(sorted(set(left_out.values())))}: name others with --evaluators, such as [CocoEvaluator]."
+            f"{' and no '.join(sorted(set(left_out.values())))}: name others with --evaluators, as [CocoEvaluator]."
         )
 
 
