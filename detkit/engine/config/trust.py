@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
             layer = _resolve(name, path)
             if isinstance(layer, type) and issubclass(layer, torch.nn.Module):
                 continue
-        elif key != "class_path" and not _is_installed(package):
+        elif key != "class_path" and not _is_installed(name):
             continue  # a word with a dot that is no import path, such as the name of a timm model
         raise InputError(
             f"{path} asks for {name}, which is not part of {' or '.join(packages)}: if you trust it, load the "
@@ -47,8 +48,7 @@ def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
 
 def packages_of(config: Any) -> list[str]:
     """The installed packages whose code a config names."""
-    packages = {name.partition(".")[0] for _, name in _names(config)}
-    return sorted(package for package in packages if _is_installed(package))
+    return sorted({name.partition(".")[0] for _, name in _names(config) if _is_installed(name)})
 
 
 def _names(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -68,10 +68,19 @@ def _names(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, config.strip()
 
 
-def _is_installed(package: str) -> bool:
-    """Whether importing `package` would find something; it is not imported."""
+def _is_installed(name: str) -> bool:
+    """Whether importing the first word of a dotted `name` would find something; it is not imported.
+
+    A folder without ``__init__.py`` is a package too, and so any folder of data in the working folder: it counts where
+    it has a module of the name's second word.
+    """
+    package, _, rest = name.partition(".")
     try:
-        return find_spec(package) is not None
+        spec = find_spec(package)
+        if spec is None or spec.origin is not None or spec.submodule_search_locations is None:
+            return spec is not None
+        module = f"{package}.{rest.partition('.')[0]}"
+        return PathFinder.find_spec(module, list(spec.submodule_search_locations)) is not None
     except (ImportError, ValueError, AttributeError):  # of no name at all, or of a module that is being imported
         return False
 

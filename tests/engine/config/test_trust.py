@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import importlib
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ import detkit
 from detkit.engine.checkpoint import Checkpoint, build_model, read_checkpoint, save_model, write_checkpoint
 from detkit.engine.cli import evaluate, fit_svms, predict, run, train, visualize
 from detkit.engine.config.command_line import recorded_data
+from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.engine.evaluators import recorded_evaluators
 from detkit.errors import InputError
 from detkit.structures import Category
@@ -195,3 +197,17 @@ def test_what_is_trusted_by_name_is_built(tmp_path):
     config = {"class_path": "tiny_detector.TinyDetector", "init_args": {"num_classes": 2}}
     save_model(model, config, tmp_path / "tiny.ckpt")
     assert type(detkit.load(tmp_path / "tiny.ckpt", trust=["tiny_detector"])) is TinyDetector
+
+
+def test_folders_of_data_are_no_packages(tmp_path, monkeypatch):
+    """A key such as `mesh.chamfer` of `loss_weights`, where the working folder has a folder `mesh`."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "meshes_of_mine").mkdir()
+    config = {"loss_weights": {"meshes_of_mine.chamfer": 1.0}}
+    check_trusted(config, [], "a.ckpt")
+    assert packages_of(config) == []
+    (tmp_path / "meshes_of_mine" / "chamfer.py").write_text("")
+    importlib.invalidate_caches()
+    with pytest.raises(InputError, match=r"asks for meshes_of_mine\.chamfer, which is not part of detkit"):
+        check_trusted(config, [], "a.ckpt")
+    assert packages_of(config) == ["meshes_of_mine"]
