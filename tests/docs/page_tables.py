@@ -41,6 +41,7 @@ NOT_RUN = {
     ("serving.md", "detkit serve"): "serves until it is stopped: tests/engine/commands/test_serve.py does",
     ("serving.md", "curl"): "needs a server: tests/serving/test_application.py sends the request",
     ("segmentation.md", "detkit eval"): "needs label maps: tests/tasks/test_segmentation.py evaluates",
+    ("meshes.md", "detkit inspect my/pix3d"): "needs Pix3D: tests/engine/commands/test_inspect.py inspects such files",
     ("detectors.md", "python tools/fit_svms.py"): "needs a trained R-CNN: tests/engine/test_svm.py trains one",
 }
 

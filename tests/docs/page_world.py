@@ -192,6 +192,16 @@ def write_published() -> None:
     torch.save({"best_states": {"model": shapenet_tensors(True, 0)}}, "shapenet/voxmesh_R50.pth")
 
 
+def write_meshes() -> None:
+    """One epoch of a small Mesh R-CNN on a few images of Shapes3D."""
+    small = (
+        f"--model.backbone={BACKBONE}", f"--model.box_head.trunk={HIDDEN}", "--model.preprocess.min_size=64",
+        "--model.preprocess.max_size=64", "--model.voxel_head.resolution=3", "--model.voxel_head.convolutions=1",
+        "--model.mesh_head.samples=50", "--data.dataset.init_args.counts={train: 4, val: 2, test: 2}",
+    )  # fmt: skip
+    assert main(["train", "--config", "configs/mesh_rcnn_shapes3d.yaml", *small, *SHORT]) == 0
+
+
 def write_detectron2() -> None:
     """A file as of detectron2's model zoo, of random weights."""
     from detectron2_reference import random_weights

@@ -31,6 +31,7 @@ PREPARED = {
     "detectron2.md": page_world.write_detectron2,
     "evaluation.md": page_world.write_label_maps,
     "export.md": page_world.write_exported,
+    "meshes.md": page_world.write_meshes,
     "runtimes.md": page_world.write_certified,
     "verify.md": page_world.write_certified,
     "weights.md": page_world.write_published,
