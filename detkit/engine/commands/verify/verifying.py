@@ -119,9 +119,10 @@ def _say_left_out(evaluators: Mapping[str, Evaluator], kept: Mapping[str, Evalua
     for name, part in left_out.items():
         logger.info("%s is not compared: files of the %s have no %s", name, type(model).__name__, part)
     if left_out and not kept:
+        missing = " and no ".join(sorted(set(left_out.values())))
         raise InputError(
-            f"No evaluator is left, since files of the {type(model).__name__} have no "
-            f"{' and no '.join(sorted(set(left_out.values())))}: name others with --evaluators, as [CocoEvaluator]."
+            f"No evaluator is left, since files of the {type(model).__name__} have no {missing}: name others with "
+            "--evaluators, such as [CocoEvaluator]."
         )
 
 
