@@ -58,8 +58,8 @@ class RegionShapes:
         return _object_name(self.targets, int(self.objects[row]))
 
 
-_KNOWN: WeakKeyDictionary[Regions, dict[ShapeField, RegionShapes]] = WeakKeyDictionary()
-"""Those of regions that several branches ask for; it keeps no regions alive."""
+_KNOWN: WeakKeyDictionary[Context, WeakKeyDictionary[Regions, dict[ShapeField, RegionShapes]]] = WeakKeyDictionary()
+"""Those of the regions of a batch that several branches ask for; it keeps neither alive."""
 
 
 def region_shapes(regions: Regions, context: Context, field: ShapeField) -> RegionShapes:
@@ -73,7 +73,7 @@ def region_shapes(regions: Regions, context: Context, field: ShapeField) -> Regi
     Raises:
         InputError: an image has no camera, or a shape is not in front of it, has no depth or no faces.
     """
-    known = _KNOWN.setdefault(regions, {})
+    known = _KNOWN.setdefault(context, WeakKeyDictionary()).setdefault(regions, {})
     if field not in known:
         known[field] = _read(regions, context, field)
     return known[field]

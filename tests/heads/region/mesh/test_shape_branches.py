@@ -15,6 +15,7 @@ from detkit.geometry import Placement
 from detkit.heads import DepthHead, MeshHead, VoxelHead
 from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.mesh_head import RefinedMeshes
+from detkit.heads.region.mesh.region_shapes import region_shapes
 from detkit.heads.region.mesh.voxel_head import Voxels
 from detkit.structures import Detections, Meshes, Target
 from detkit.structures.meshes import icosphere
@@ -75,6 +76,16 @@ class TestDepth:
         _head(DepthHead, hidden=8).losses(raw, regions, {}, context)["depth"].backward()
         learned = raw.logarithms.grad != 0
         assert torch.equal(learned, torch.nn.functional.one_hot(regions.labels, 3).bool())
+
+
+def test_the_same_regions_have_the_shapes_of_the_context_that_is_given():
+    contexts = [context_of(scene(seed)) for seed in (0, 1)]
+    regions = regions_of(contexts[0])
+    for context in (*contexts, contexts[0]):
+        shapes = region_shapes(regions, context, "meshes")
+        own = torch.cat([one.meshes.vertices for one in context.truth])
+        assert torch.equal(shapes.shapes.vertices, own)
+        assert shapes is region_shapes(regions, context, "meshes")  # computed once
 
 
 class TestVoxels:
