@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from detkit.errors import InputError
 from detkit.learners.learner import Learner
@@ -25,8 +26,9 @@ class SteadyLearner(Learner):
     """Learns from the losses ``model(images, targets)``, as the training of ShapeNet by Mesh R-CNN's authors does.
 
     Groups of losses may start late: before, their weights in the model are 0. A batch is skipped, its losses and
-    gradients are 0, where its loss is far above the running mean: one bad mesh could undo a training. How many were
-    skipped is logged. Both go on where a run resumes.
+    gradients are 0, where its loss is far above the running mean: one bad mesh could undo a training. An infinite loss
+    is as well, but not in the first batch of a training, and NaN never: those stop the training as with any learner.
+    How many were skipped is logged. Both go on where a run resumes.
 
     Args:
         starts: the number of batches after which a group of losses starts, by the name of a loss or of a group as in
@@ -61,6 +63,7 @@ class SteadyLearner(Learner):
         self.register_buffer("running_mean", torch.full((), torch.nan))
         self._done: int | None = None  # of `batches`, which the host knows from the first batch of a run on
         self._reported = 0
+        self._gates: list[RemovableHandle] = []
 
     def losses(self, model: Any, batch: TrainingBatch) -> dict[str, Tensor]:
         """Compute the losses of the model, those of groups that have not started and of skipped batches 0."""
@@ -71,16 +74,31 @@ class SteadyLearner(Learner):
             losses: dict[str, Tensor] = model(batch.images, batch.targets)
         self._done += 1
         self.batches += 1
-        return losses if self.skip_above is None else self._without_outliers(losses, self.skip_above)
+        if self.skip_above is None:
+            return losses
+        is_outlier = self._is_outlier(losses, self.skip_above)
+        self._gate(model, is_outlier)
+        return {name: loss.masked_fill(is_outlier, 0.0) for name, loss in losses.items()}
 
-    def _without_outliers(self, losses: Mapping[str, Tensor], most: float) -> dict[str, Tensor]:
+    def _is_outlier(self, losses: Mapping[str, Tensor], most: float) -> Tensor:
+        """Whether the batch is skipped, bool ``()``; counts it, or adds it to the running mean."""
         total = torch.stack([loss.detach().float() for loss in losses.values()]).sum()
         mean = torch.where(self.running_mean.isnan(), total, self.running_mean)
         is_outlier = total > most * mean
         self.running_mean = torch.where(is_outlier, mean, self.momentum * mean + (1 - self.momentum) * total)
         self.skipped += is_outlier
         self._report()
-        return {name: loss * (~is_outlier) for name, loss in losses.items()}
+        return is_outlier
+
+    def _gate(self, model: nn.Module, is_skipped: Tensor) -> None:
+        """Make the gradients of this batch 0 where it is skipped, without a wait for the device.
+
+        Losses of 0 do not suffice: where the derivative of a layer is infinite, its product with 0 is NaN.
+        """
+        for gate in self._gates:  # of parameters that the batch before gave no gradient
+            gate.remove()
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._gates = [_gated_once(parameter, is_skipped) for parameter in trained]
 
     def _report(self) -> None:
         if not self._done or self._done % _REPORT_EVERY:
@@ -94,6 +112,17 @@ class SteadyLearner(Learner):
                 self.skip_above,
             )
         self._reported = skipped
+
+
+def _gated_once(parameter: Tensor, is_closed: Tensor) -> RemovableHandle:
+    """Replace the next gradient of `parameter` by 0 where `is_closed`."""
+
+    def gate(gradient: Tensor) -> Tensor:
+        handle.remove()
+        return gradient.masked_fill(is_closed, 0.0)
+
+    handle: RemovableHandle = parameter.register_hook(gate)
+    return handle
 
 
 @contextmanager

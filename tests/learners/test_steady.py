@@ -89,6 +89,50 @@ def test_a_loss_that_is_not_finite_is_left_to_the_engine():
     assert learner.losses(Losses([torch.nan]), BATCH)["voxel"].isnan()
 
 
+class Roots(nn.Module):
+    """Losses with finite and infinite values and derivatives: a root at 0 has an infinite one."""
+
+    def __init__(self):
+        super().__init__()
+        self.loss_weights = {}
+        self.scale, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(2))
+
+    def forward(self, images, targets):
+        base, root = images
+        return {"base": self.scale * base, "root": (self.shift * root).sqrt().sum()}
+
+
+@pytest.mark.parametrize("value", [1000.0, torch.inf])
+def test_a_skipped_batch_has_no_gradient_where_that_of_its_loss_is_not_finite(value):
+    model, learner = Roots(), SteadyLearner(skip_above=10.0)
+    learner.losses(model, TrainingBatch([1.0, 0.0], []))
+    losses = learner.losses(model, TrainingBatch([value, 1.0], []))
+    assert values(losses) == {"base": 0, "root": 0}
+    sum(losses.values()).backward()
+    assert (model.scale.grad, model.shift.grad.tolist()) == (0, [0, 0])
+    assert learner.skipped == 1
+    assert learner.running_mean == 1
+
+
+def test_gradients_of_other_batches_are_those_of_the_losses():
+    """Also where the model is used without the learner right after a skipped batch."""
+    model, learner = Roots(), SteadyLearner(skip_above=10.0)
+    for base, expected in ((2.0, 2.0), (100.0, 0.0), (3.0, 3.0), (100.0, 0.0)):
+        model.zero_grad()
+        sum(learner.losses(model, TrainingBatch([base, 1.0], [])).values()).backward()
+        assert model.scale.grad == expected
+        assert model.shift.grad.isinf().all() == (expected > 0)
+    model.zero_grad()
+    sum(model([5.0, 1.0], []).values()).backward()
+    assert model.scale.grad == 5
+
+
+def test_an_infinite_first_loss_is_left_to_the_engine():
+    learner = SteadyLearner()
+    assert learner.losses(Losses([torch.inf]), BATCH)["voxel"].isinf()
+    assert learner.skipped == 0
+
+
 def test_what_was_skipped_is_logged(caplog):
     model, learner = Losses([1.0] * 99 + [1e4] + [1.0] * 100), SteadyLearner(skip_above=50.0)
     with caplog.at_level(logging.WARNING, "detkit.learners.steady"):
