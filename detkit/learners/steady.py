@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from detkit.distributed import mean as mean_over_processes
 from detkit.errors import InputError
 from detkit.learners.learner import Learner
 from detkit.learners.training_batch import TrainingBatch
@@ -26,9 +27,10 @@ class SteadyLearner(Learner):
     """Learns from the losses ``model(images, targets)``, as the training of ShapeNet by Mesh R-CNN's authors does.
 
     Groups of losses may start late: before, their weights in the model are 0. A batch is skipped, its losses and
-    gradients are 0, where its loss is far above the running mean: one bad mesh could undo a training. An infinite loss
-    is as well, but not in the first batch of a training, and NaN never: those stop the training as with any learner.
-    How many were skipped is logged. Both go on where a run resumes.
+    gradients are 0, where its loss is far above the running mean: one bad mesh could undo a training. Processes skip
+    together, by the mean of their losses. An infinite loss is skipped as well, but not in the first batch of a
+    training, and NaN never: those stop the training as with any learner. How many were skipped is logged. Both go on
+    where a run resumes.
 
     Args:
         starts: the number of batches after which a group of losses starts, by the name of a loss or of a group as in
@@ -82,7 +84,7 @@ class SteadyLearner(Learner):
 
     def _is_outlier(self, losses: Mapping[str, Tensor], most: float) -> Tensor:
         """Whether the batch is skipped, bool ``()``; counts it, or adds it to the running mean."""
-        total = torch.stack([loss.detach().float() for loss in losses.values()]).sum()
+        total = mean_over_processes(torch.stack([loss.detach().float() for loss in losses.values()]).sum())
         mean = torch.where(self.running_mean.isnan(), total, self.running_mean)
         is_outlier = total > most * mean
         self.running_mean = torch.where(is_outlier, mean, self.momentum * mean + (1 - self.momentum) * total)

@@ -4,6 +4,8 @@ import logging
 
 import pytest
 import torch
+import torch.distributed
+from forked import run_in_processes
 from torch import nn
 
 from detkit.errors import InputError
@@ -68,6 +70,30 @@ def test_a_batch_far_above_the_running_mean_is_skipped():
         assert learner.running_mean.item() == pytest.approx(mean)
     assert skipped == [False, False, True, False, True, False]
     assert learner.skipped == 2
+
+
+TOTALS = {0: [1.0, 2.0, 100.0, 1.0, 30.0], 1: [3.0, 2.0, 2.0, 1.0, 1.0]}
+"""Of two processes. In one alone the 100 would be skipped in the first only, and so would the 30."""
+
+
+def test_processes_skip_the_same_batches(tmp_path):
+    run_in_processes(_steady, str(tmp_path))
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert first["skipped"] == second["skipped"] == [False, False, True, False, False]
+    assert first["mean"] == second["mean"]
+    means = [5 * (one + other) / 2 for one, other in zip(*TOTALS.values(), strict=True)]
+    expected = means[0]
+    for row in (0, 1, 3, 4):
+        expected = 0.9 * expected + 0.1 * means[row]
+    assert first["mean"] == pytest.approx(expected)
+
+
+def _steady(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    model, learner = Losses(TOTALS[rank]), SteadyLearner(skip_above=10.0)
+    skipped = [learner.losses(model, BATCH)["voxel"].item() == 0 for _ in TOTALS[rank]]
+    torch.save({"skipped": skipped, "mean": learner.running_mean.item()}, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def test_it_goes_on_where_a_run_resumes():
