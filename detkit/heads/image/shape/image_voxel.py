@@ -6,10 +6,9 @@ B  images     V  voxels along a side
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.distributed import mean_count
@@ -18,6 +17,7 @@ from detkit.heads.context import Context
 from detkit.heads.image.shape.camera_views import CameraViews
 from detkit.heads.image.shape.single_objects import joined, rows_with
 from detkit.heads.region.mesh.region_shapes import ShapeField
+from detkit.heads.region.mesh.voxel_layers import VoxelLayers
 from detkit.heads.scored_boxes import Sizes
 from detkit.ops.meshes import cubify, voxelize, voxelize_points
 from detkit.precise import precise
@@ -26,7 +26,7 @@ from detkit.structures.device_transfer import to_device
 from detkit.structures.meshes import Topology
 
 
-class ImageVoxelHead(nn.Module):
+class ImageVoxelHead(VoxelLayers):
     """A grid of voxels for each image (Mesh R-CNN, section 4.1; layers as of figure 2, "voxel branch").
 
         coarsest map -> resized to V/2 x V/2 -> 4 x [3x3 conv, ReLU] -> 2x2 deconv, ReLU -> 1x1 conv, V depth channels
@@ -52,18 +52,9 @@ class ImageVoxelHead(nn.Module):
         threshold: float = 0.2,
         truth: ShapeField = "voxels",
     ) -> None:
-        super().__init__()
         if voxels < 4 or voxels % 2:
             raise InputError(f"voxels must be an even number of at least 4, got {voxels}")
-        widths = [in_channels] + [channels] * convolutions
-        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
-        self.deconvolution = nn.ConvTranspose2d(widths[-1], channels, kernel_size=2, stride=2)
-        self.logits = nn.Conv2d(channels, voxels, 1)
-        for layer in (*self.convolutions, self.deconvolution, self.logits):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.logits.weight, std=0.001)
+        super().__init__(in_channels, voxels, channels, convolutions)
         self.voxels = voxels
         self.threshold = threshold
         self.truth: ShapeField = truth
@@ -71,11 +62,7 @@ class ImageVoxelHead(nn.Module):
 
     def forward(self, coarsest: Tensor, context: Context) -> Tensor:
         """Voxel logits ``(B, V, V, V)`` of the coarsest map ``(B, C, H, W)``, near ones first."""
-        hidden = self._of_image(coarsest, context)
-        for convolution in self.convolutions:
-            hidden = F.relu(convolution(hidden))
-        logits: Tensor = self.logits(F.relu(self.deconvolution(hidden)))
-        return logits
+        return self.voxel_logits(self._of_image(coarsest, context))
 
     def _of_image(self, coarsest: Tensor, context: Context) -> Tensor:
         """The part of the map that shows the image, without padding, resized."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.distributed import mean_count
@@ -23,8 +22,8 @@ from detkit.heads.context import Context, Regions
 from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.frustums import output_of, with_meshes
 from detkit.heads.region.mesh.region_shapes import RegionShapes, ShapeField, region_shapes
+from detkit.heads.region.mesh.voxel_layers import VoxelLayers
 from detkit.heads.region.region_branch import Crop, RegionBranch
-from detkit.heads.region.region_features import RegionBatchNorm2d
 from detkit.ops.meshes import cubify
 from detkit.structures import Detections, Meshes
 from detkit.structures.meshes import true_frustum_voxels
@@ -52,7 +51,7 @@ class Voxels:
         return Meshes.of_packed(cubify(self.probabilities().detach(), self.threshold))
 
 
-class VoxelHead(RegionBranch):
+class VoxelHead(VoxelLayers, RegionBranch):
     """Convolutions on a crop, a deconvolution, and a channel for each layer of cells (Mesh R-CNN, section 3.1).
 
         (R, C, 12, 12) -> 4 x [3x3 conv, ReLU] -> 2x2 deconv, ReLU -> (R, 256, 24, 24) -> 1x1 conv -> (R, 24, 24, 24)
@@ -84,17 +83,7 @@ class VoxelHead(RegionBranch):
         threshold: float = 0.2,
         truth: ShapeField = "meshes",
     ) -> None:
-        super().__init__()
-        widths = [in_channels] + [channels] * convolutions
-        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
-        self.norms = nn.ModuleList(RegionBatchNorm2d(width) if batch_norm else nn.Identity() for width in widths[1:])
-        self.deconvolution = nn.ConvTranspose2d(widths[-1], channels, kernel_size=2, stride=2)
-        self.logits = nn.Conv2d(channels, 2 * resolution, 1)
-        for layer in (*self.convolutions, self.deconvolution, self.logits):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.logits.weight, std=0.001)
+        super().__init__(in_channels, 2 * resolution, channels, convolutions, batch_norm)
         self.resolution = resolution
         self.threshold = threshold
         self.truth: ShapeField = truth
@@ -106,10 +95,7 @@ class VoxelHead(RegionBranch):
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Voxels:
         """The voxels of the regions."""
-        hidden = crop(regions, self.resolution)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            hidden = F.relu(norm(convolution(hidden)))
-        return Voxels(self.logits(F.relu(self.deconvolution(hidden))), self.threshold)
+        return Voxels(self.voxel_logits(crop(regions, self.resolution)), self.threshold)
 
     def losses(self, raw: Voxels, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """``voxel``: binary cross-entropy, mean over the cells of all regions with a shape.
