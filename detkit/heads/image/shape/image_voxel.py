@@ -23,7 +23,6 @@ from detkit.ops.meshes import cubify, voxelize, voxelize_points
 from detkit.precise import precise
 from detkit.structures import Meshes, PointClouds, Target
 from detkit.structures.device_transfer import to_device
-from detkit.structures.meshes import Topology
 
 
 class ImageVoxelHead(VoxelLayers):
@@ -93,8 +92,7 @@ class ImageVoxelHead(VoxelLayers):
         center = torch.zeros_like(probabilities[0], dtype=torch.bool)
         center[start : start + side, start : start + side, start : start + side] = True
         packed = cubify(probabilities.masked_fill(is_empty[:, None, None, None] & center, 1.0), self.threshold)
-        counts = torch.stack((packed.vertex_counts, packed.face_counts)).cpu()
-        return Meshes.of(packed.vertices, Topology(packed.faces, counts[0], counts[1]))
+        return Meshes.of_packed(packed)
 
     def losses(self, logits: Tensor, context: Context, views: CameraViews) -> dict[str, Tensor]:
         """``voxel``: binary cross-entropy, mean over the cells of the images whose object has a shape.
