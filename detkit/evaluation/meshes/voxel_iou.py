@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.meshes import to_box_frustum, voxelize, voxelize_points
 from detkit.structures import Detections, Target
-from detkit.structures.meshes import true_frustum_voxels
+from detkit.structures.meshes import true_frustum_voxels, true_voxels_between
 
 _ADVICE = "to evaluate without voxels, set voxel_threshold to null"
 
@@ -73,20 +72,10 @@ def object_voxel_iou(
     predicted = _occupied(image_id, voxels, threshold)
     size = (predicted.shape[1], predicted.shape[2], predicted.shape[3])
     height, width = image_size
+    shapes = (true.meshes if true.voxels is None else true.voxels).to("cpu")
     frustum = torch.tensor([[0.0, 0, width, height]]), answer.camera.cpu()[None], depths.cpu()[None]
     try:
-        if true.voxels is not None:
-            counts = true.voxels.counts
-            occupied = voxelize_points(to_box_frustum(true.voxels.points.cpu(), counts, *frustum), counts, size)
-        else:
-            own = true.meshes.to("cpu")
-            if bool((own.vertices[:, 2] <= 0).any()):
-                raise InputError(
-                    f"its true mesh reaches to z = {float(own.vertices[:, 2].min()):g}, which is not in front of the "
-                    "camera; give meshes in the camera frame, where z is the distance ahead"
-                )
-            vertices = to_box_frustum(own.vertices, own.vertex_counts, *frustum)
-            occupied = voxelize(vertices, own.faces, own.face_counts, size)
+        occupied = true_voxels_between(shapes, *frustum, size)
     except InputError as error:
         raise InputError(f"image {image_id!r}: {error}; {_ADVICE}") from error
     return float(voxel_ious(predicted, occupied)[0])

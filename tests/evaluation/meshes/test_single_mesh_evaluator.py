@@ -141,7 +141,9 @@ class TestVoxels:
         with pytest.raises(InputError, match=r"image 0: mesh 0: its faces are no closed surface"):
             self.iou(inside, meshes=opened)
         around = Meshes([icosphere(2).vertices + torch.tensor([0.0, 0, 0.5])], [icosphere(2).faces])
-        with pytest.raises(InputError, match=r"image 0: its true mesh reaches to z = -0\.5, which is not in front of"):
+        with pytest.raises(
+            InputError, match=r"image 0: mesh 0: its vertices reach to z = -0\.5, which is not in front of"
+        ):
             self.iou(inside, meshes=around)
         with pytest.raises(InputError, match="the answer for image 0: voxels holds a value that is not finite"):
             self.iou(inside / 0.0)

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from detkit.geometry import moved_cameras
 from detkit.heads.context import Context
-from detkit.ops.meshes import from_box_frustum, to_box_frustum
+from detkit.ops.meshes import from_box_frustum
 from detkit.preprocess import Batch
-from detkit.structures import Meshes, PointClouds, Target
+from detkit.structures import Meshes, Target
 from detkit.structures.device_transfer import to_device
 
 CLIPPING = (0.1, 100.0)
@@ -105,20 +105,10 @@ class CameraViews:
         )
         return meshes.with_vertices(vertices)
 
-    def in_frustums(self, shapes: Meshes | PointClouds, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Vertices or points ``(V, 3)`` in the camera frame, in the frustums of voxels; and the number of each object.
-
-        Args:
-            shapes: of one object of each of the images at `rows`.
-            rows: of images.
-        """
-        if isinstance(shapes, Meshes):
-            points, counts = shapes.vertices, shapes.vertex_counts
-        else:
-            points, counts = shapes.points, to_device(shapes.counts, shapes.points.device)
-        index = to_device(torch.tensor(rows, dtype=torch.int64), points.device)
-        ranges = self.depth_ranges()[index]
-        return to_box_frustum(points, counts, self.boxes[index], self.cameras[index], ranges), counts
+    def frustums(self, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, cameras and depth ranges of the images at `rows`, as `detkit.ops.meshes.to_box_frustum` takes them."""
+        index = to_device(torch.tensor(rows, dtype=torch.int64), self.cameras.device)
+        return self.boxes[index], self.cameras[index], self.depth_ranges()[index]
 
 
 def given_cameras(views: CameraViews, batch: Batch) -> Tensor:

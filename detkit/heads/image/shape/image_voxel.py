@@ -19,10 +19,11 @@ from detkit.heads.image.shape.single_objects import joined, rows_with
 from detkit.heads.region.mesh.region_shapes import ShapeField
 from detkit.heads.region.mesh.voxel_layers import VoxelLayers
 from detkit.heads.scored_boxes import Sizes
-from detkit.ops.meshes import cubify, voxelize, voxelize_points
+from detkit.ops.meshes import cubify
 from detkit.precise import precise
 from detkit.structures import Meshes, PointClouds, Target
 from detkit.structures.device_transfer import to_device
+from detkit.structures.meshes import true_voxels_between
 
 
 class ImageVoxelHead(VoxelLayers):
@@ -112,11 +113,20 @@ class ImageVoxelHead(VoxelLayers):
     @torch.no_grad()
     def _true_voxels(self, targets: Sequence[Target], rows: Sequence[int], views: CameraViews) -> Tensor:
         """The voxels that the objects of the images at `rows` fill, ``(n, V, V, V)`` bool."""
-        size = (self.voxels, self.voxels, self.voxels)
+        shapes: Meshes | PointClouds
         if self.truth == "voxels":
-            voxels = voxelize_points(*views.in_frustums(joined(PointClouds, targets, "voxels", rows), rows), size)
+            shapes = joined(PointClouds, targets, "voxels", rows)
         else:
-            voxels = self._solids(targets, rows, views)
+            shapes = joined(Meshes, targets, "meshes", rows)
+        size = (self.voxels, self.voxels, self.voxels)
+        try:
+            voxels = true_voxels_between(shapes, *views.frustums(rows), size)
+        except InputError as error:
+            if len(rows) > 1:
+                for row in rows:  # one by one, to name the image
+                    self._true_voxels(targets, [row], views)
+            name = f"image id {targets[rows[0]].image_id!r}"
+            raise InputError(f"{name}: {str(error).removeprefix('mesh 0: ')}") from None
         is_outside: list[bool] = (~voxels.flatten(1).any(dim=1)).tolist()
         if any(is_outside):
             near, far = views.depth_range
@@ -126,21 +136,3 @@ class ImageVoxelHead(VoxelLayers):
                 "so there is nothing to learn: give the model the depth_range of the data, or leave the image out"
             )
         return voxels
-
-    def _solids(self, targets: Sequence[Target], rows: Sequence[int], views: CameraViews) -> Tensor:
-        """The voxels inside the meshes of the images at `rows`."""
-        meshes = joined(Meshes, targets, "meshes", rows)
-        vertices, _ = views.in_frustums(meshes, rows)
-        try:
-            return voxelize(vertices, meshes.faces, meshes.face_counts, (self.voxels, self.voxels, self.voxels))
-        except InputError as error:
-            if len(rows) > 1:
-                for row in rows:  # one by one, to name the image
-                    self._solids(targets, [row], views)
-            name, least = f"image id {targets[rows[0]].image_id!r}", float(meshes.vertices[:, 2].min())
-            if least <= 0:
-                raise InputError(
-                    f"{name}: its mesh reaches to z = {least:g}, which is not in front of the camera; give targets in "
-                    "the camera frame, where z is the distance ahead"
-                ) from None
-            raise InputError(f"{name}: {str(error).removeprefix('mesh 0: ')}") from None

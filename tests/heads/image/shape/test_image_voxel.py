@@ -93,7 +93,7 @@ def test_what_cannot_be_learned_is_named():
     for meshes, message in (
         (
             ball(center=(0.0, 0.0, 0.2)),
-            r"image id 7: its mesh reaches to z = -0.1\d*, which is not in front of",
+            r"image id 7: its vertices reach to z = -0.1\d*, which is not in front of",
         ),
         (opened, "image id 7: its faces are no closed surface"),
         (bare, "image id 7: its mesh has vertices but no faces"),
