@@ -18,9 +18,10 @@ from torch import Tensor
 
 from detkit.geometry import moved_cameras
 from detkit.heads.context import Context
+from detkit.heads.known_cameras import cameras_of
 from detkit.ops.meshes import from_box_frustum
 from detkit.preprocess import Batch
-from detkit.structures import Meshes, Target
+from detkit.structures import Meshes
 from detkit.structures.device_transfer import to_device
 
 CLIPPING = (0.1, 100.0)
@@ -48,17 +49,22 @@ class CameraViews:
         """The views of the images of a context.
 
         Args:
-            context: the cameras are those of its targets, or of the given fields, which the network's frame has.
+            context: has the cameras, see `cameras_of`.
             focal_length: of the cameras that are not known, in half widths of the image; their principal point is its
-                center. None: all are known.
+                center. None: such images are refused.
             depth_range: as of the class.
+
+        Raises:
+            InputError: an image has no camera, and there is no focal length.
         """
         batch = context.batch
         sizes = batch.sizes or [batch.padded_size] * len(batch.images)
         boxes = np.array([(0, 0, width, height) for height, width in sizes], np.float32)
         device = batch.images.device
-        cameras = to_device(_known_cameras(context, focal_length), device)
-        return cls(cameras, to_device(torch.from_numpy(boxes), device), batch.padded_size, depth_range)
+        default = None if focal_length is None else _default_cameras(batch, focal_length)
+        return cls(
+            cameras_of(context, default), to_device(torch.from_numpy(boxes), device), batch.padded_size, depth_range
+        )
 
     def depth_ranges(self) -> Tensor:
         """``(B, 2)``, the depth range for each image."""
@@ -115,16 +121,6 @@ def given_cameras(views: CameraViews, batch: Batch) -> Tensor:
     """The cameras ``(B, 3, 3)`` in pixels of the images as given."""
     moved: Tensor = moved_cameras(views.cameras, [placement.inverse().matrix for placement in batch.placements])
     return moved
-
-
-def _known_cameras(context: Context, focal_length: float | None) -> Tensor:
-    """The cameras ``(B, 3, 3)`` of the images of the batch in the network's frame."""
-    targets = context.given if context.targets is None else context.targets
-    known = [target.camera for target in targets or [Target()] * len(context.batch.images)]
-    if focal_length is None or all(camera is not None for camera in known):
-        return torch.stack([camera for camera in known if camera is not None])
-    default = _default_cameras(context.batch, focal_length)
-    return torch.stack([default[row] if camera is None else camera.to(default) for row, camera in enumerate(known)])
 
 
 def _default_cameras(batch: Batch, focal_length: float) -> Tensor:

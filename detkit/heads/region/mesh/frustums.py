@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from detkit.heads.context import Context, Regions
-from detkit.heads.region.mesh.region_shapes import cameras_of
+from detkit.heads.known_cameras import cameras_of
 from detkit.ops.meshes import from_box_frustum
 from detkit.structures import Detections, Meshes
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.heads.context import Context, Regions
+from detkit.heads.known_cameras import cameras_of
 from detkit.ops.meshes import object_depth_ranges
 from detkit.structures import Meshes, PointClouds, Target
 from detkit.structures.device_transfer import to_device
@@ -77,23 +78,6 @@ def region_shapes(regions: Regions, context: Context, field: ShapeField) -> Regi
     if field not in known:
         known[field] = _read(regions, context, field)
     return known[field]
-
-
-def cameras_of(context: Context) -> Tensor:
-    """The cameras ``(B, 3, 3)`` of all images, which see the network's frame.
-
-    Raises:
-        InputError: an image is given without its camera.
-    """
-    given = context.given or [Target()] * len(context.batch.images)
-    cameras = [target.camera for target in given if target.camera is not None]
-    if len(cameras) < len(given):
-        image = next(image for image, target in enumerate(given) if target.camera is None)
-        raise InputError(
-            f"image {image} has no camera, without which no shape can be placed in space: call model(images, "
-            "given=[Target(camera=K), …]) with its intrinsic matrix in pixels"
-        )
-    return torch.stack(cameras).to(context.batch.images.device)
 
 
 class _Shapes(NamedTuple):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from detkit.errors import InputError
 from detkit.geometry import Placement
 from detkit.heads import Context
 from detkit.heads.image.shape.camera_views import CameraViews, given_cameras
@@ -105,6 +106,24 @@ def test_cameras_are_those_of_the_targets_in_their_frame():
     back = given_cameras(views, batch)
     torch.testing.assert_close(back[0], own)
     assert back[1].tolist() == [[30, 0, 15], [0, 30, 15], [0, 0, 1]]
+
+
+def test_given_cameras_go_before_those_of_targets():
+    first, second = (torch.diag(torch.tensor([focal, focal, 1.0])) for focal in (10.0, 20.0))
+    batch = Batch(torch.zeros(2, 3, 40, 40), [Placement.resize((40, 40), (40, 40))] * 2)
+    context = Context(batch, [Target(camera=second)] * 2, [Target(camera=first), Target()])
+    views = CameraViews.of(context, 1.5, (1.0, 3.0))
+    assert views.cameras.tolist() == [first.tolist(), [[30, 0, 20], [0, 30, 20], [0, 0, 1]]]
+    assert CameraViews.of(Context(batch, context.targets), None, (1.0, 3.0)).cameras[:, 0, 0].tolist() == [20, 20]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"given": [Target(camera=torch.eye(3)), Target()]}, {"targets": [Target()] * 2}, {}]
+)
+def test_an_image_without_its_camera_is_refused_where_no_focal_length_is_known(fields):
+    batch = Batch(torch.zeros(2, 3, 40, 40), [Placement.resize((40, 40), (40, 40))] * 2)
+    with pytest.raises(InputError, match=f"image {int('given' in fields)} has no camera"):
+        CameraViews.of(Context(batch, **fields), None, (1.0, 3.0))
 
 
 def test_a_sphere_is_seen_as_its_outline():
