@@ -31,7 +31,7 @@ class Most(NamedTuple):
 BOUNDS = {
     "faster": Most(1, 310, 3),
     "mask": Most(1, 400, 5),
-    "mesh": Most(2, 2450, 17),
+    "mesh": Most(2, 2450, 15),
     "keypoint": Most(1, 425, 3),
     "cascade": Most(1, 616, 5),
     "panoptic": Most(1, 500, 5),

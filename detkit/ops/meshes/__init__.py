@@ -12,6 +12,7 @@ from detkit.ops.meshes.surfaces import face_areas, face_normals, vertex_normals
 from detkit.ops.meshes.vert_align import vert_align
 from detkit.ops.meshes.voxels import (
     PackedMeshes,
+    check_depth_ranges,
     cubify,
     from_box_frustum,
     frustum_point_voxels,
@@ -29,6 +30,7 @@ __all__ = [
     "PackedMeshes",
     "SurfacePoints",
     "chamfer_and_normal_losses",
+    "check_depth_ranges",
     "cubify",
     "edge_length_loss",
     "edges_of_faces",

@@ -13,7 +13,11 @@ from detkit.structures.meshes.point_clouds import PointClouds
 
 
 def true_frustum_voxels(
-    shapes: Meshes | PointClouds, boxes: Tensor, cameras: Tensor, size: tuple[int, int, int]
+    shapes: Meshes | PointClouds,
+    boxes: Tensor,
+    cameras: Tensor,
+    size: tuple[int, int, int],
+    depth_ranges: Tensor | None = None,
 ) -> Tensor:
     """The cells that R shapes fill in the frustums of their boxes: bool ``(R, D, H, W)``, near layers first.
 
@@ -22,13 +26,15 @@ def true_frustum_voxels(
         boxes: ``(R, 4)`` ``x1 y1 x2 y2`` in pixels.
         cameras: ``(R, 3, 3)``, the intrinsic matrices, in pixels.
         size: D, H and W, at least 2 each.
+        depth_ranges: ``(R, 2)``, checked before; None: computed and checked. See `detkit.ops.meshes.frustum_voxels`.
 
     Raises:
         InputError: as of `detkit.ops.meshes.frustum_voxels`.
     """
     if isinstance(shapes, Meshes):
-        return frustum_voxels(shapes.packed, boxes, cameras, size)
-    return frustum_point_voxels(shapes.points, to_device(shapes.counts, shapes.points.device), boxes, cameras, size)
+        return frustum_voxels(shapes.packed, boxes, cameras, size, depth_ranges)
+    counts = to_device(shapes.counts, shapes.points.device)
+    return frustum_point_voxels(shapes.points, counts, boxes, cameras, size, depth_ranges)
 
 
 @torch.no_grad()

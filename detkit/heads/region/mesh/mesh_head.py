@@ -6,7 +6,6 @@ R  regions of a batch     V  vertices of all objects     B  images
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from detkit.errors import InputError
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.frustums import output_of, with_meshes
+from detkit.heads.region.mesh.ignored_steps import IgnoredSteps
 from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement, through
 from detkit.heads.region.mesh.region_shapes import RegionShapes, region_shapes
 from detkit.heads.region.mesh.shape_losses import LOSSES, generator_on, sampled_surfaces, shape_losses
@@ -67,8 +67,8 @@ class MeshHead(RegionBranch):
         sphere_level: subdivisions of the icosahedron to begin with, see `icosphere`; None: begin with the voxels.
         subdivide: make four faces of each between the stages.
         samples: points drawn of each surface for the losses.
-        greatest: a batch teaches no mesh, with a warning, if a true point has a greater coordinate than this in the
-            box-frustum frame, which happens where a region lies far from its object.
+        greatest: a batch teaches no mesh if a true point has a greater coordinate than this in the box-frustum frame,
+            which happens where a region lies far from its object. How many do is logged, see `IgnoredSteps`.
     """
 
     learns_from = "meshes"
@@ -93,6 +93,10 @@ class MeshHead(RegionBranch):
         self.sphere_level = sphere_level
         self.samples = samples
         self.greatest = greatest
+        self._ignored_steps = IgnoredSteps(
+            f"taught MeshHead no mesh, since a true one reaches beyond {greatest:g} in the frustum of a region; if it "
+            "happens often, look for boxes that do not fit their meshes or raise `greatest`"
+        )
 
     def class_rows(self) -> Mapping[str, Any]:
         """None: all classes share the head."""
@@ -131,21 +135,12 @@ class MeshHead(RegionBranch):
         generator = generator_on(known.boxes.device, context.generator)
         truth = sampled_surfaces(_in_frustums(known), self.samples, generator)
         usable = (truth.points.abs() <= self.greatest).all()
-        self._warn_unless(usable)
+        self._ignored_steps.count(~usable)
         truth = SurfacePoints(truth.points.where(usable, 0.0), truth.normals.where(usable, 0.0), truth.counts)
         # Also of a batch that is ignored: the processes count their objects together.
         losses = shape_losses(stages, truth, self.samples, generator)
         attached = sum((0 * one.sum() for one in raw.vertices), torch.zeros((), device=known.boxes.device))
         return {f"mesh.{name}": losses[name].where(usable, 0.0) + attached for name in LOSSES}
-
-    def _warn_unless(self, usable: Tensor) -> None:
-        """Say that a batch teaches no mesh; waits for the device."""
-        if not bool(usable):
-            warnings.warn(
-                f"MeshHead: a true mesh reaches beyond {self.greatest:g} in the frustum of a region, so this step "
-                "teaches no mesh; if it happens often, look for boxes that do not fit their meshes or raise `greatest`",
-                stacklevel=3,
-            )
 
     def decode(
         self,

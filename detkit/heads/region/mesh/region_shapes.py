@@ -17,7 +17,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.heads.context import Context, Regions
 from detkit.heads.known_cameras import cameras_of
-from detkit.ops.meshes import object_depth_ranges
+from detkit.ops.meshes import check_depth_ranges, object_depth_ranges
 from detkit.structures import Meshes, PointClouds, Target
 from detkit.structures.device_transfer import to_device
 
@@ -100,9 +100,10 @@ def _read(regions: Regions, context: Context, field: ShapeField) -> RegionShapes
     known, device = _shapes(context, field), regions.boxes.device
     _, matched = regions.sampled()
     objects = matched.cpu().numpy()
-    ranges = object_depth_ranges(known.points, to_device(known.counts, device))
+    counts = to_device(known.counts, device)
+    ranges = object_depth_ranges(known.points, counts)
     _check_faces(known, context)
-    _check_depths(ranges, known, context)
+    check_depth_ranges(ranges, counts, lambda row: f"{_name(known, row, context)}: its shape")
     is_known = known.rows[objects] >= 0 if len(known.rows) else np.zeros(len(objects), dtype=bool)
     rows = None if is_known.all() else torch.from_numpy(np.flatnonzero(is_known))
     objects = objects[is_known]
@@ -146,31 +147,19 @@ def _object_name(targets: Sequence[Target], row: int) -> str:
     return f"image id {target.image_id}, object {row}"
 
 
+def _name(known: _Shapes, row: int, context: Context) -> str:
+    """The object of a packed shape in messages."""
+    return _object_name(context.truth, int(np.flatnonzero(known.rows == row)[0]))
+
+
 def _check_faces(known: _Shapes, context: Context) -> None:
     """Refuse meshes without a surface; their counts are on the CPU."""
     if not isinstance(known.packed, Meshes):
         return
     is_wrong = (np.asarray(known.counts) > 0) & (np.asarray(known.packed.topology.face_counts) == 0)
     if is_wrong.any():
-        row = int(np.flatnonzero(known.rows == np.flatnonzero(is_wrong)[0])[0])
+        name = _name(known, int(np.flatnonzero(is_wrong)[0]), context)
         raise InputError(
-            f"{_object_name(context.truth, row)}: its mesh has vertices but no faces, and so no surface to learn; "
-            "repair it, or leave the object out"
+            f"{name}: its mesh has vertices but no faces, and so no surface to learn; repair it, or leave the object "
+            "out"
         )
-
-
-def _check_depths(ranges: Tensor, known: _Shapes, context: Context) -> None:
-    """Refuse shapes that no camera in front of them sees; waits for the device."""
-    near, far = ranges.unbind(1)
-    is_wrong = ((near <= 0) | (near >= far)) & to_device(known.counts > 0, ranges.device)
-    if not bool(is_wrong.any()):
-        return
-    row = int(is_wrong.nonzero()[0])
-    name = _object_name(context.truth, int(np.flatnonzero(known.rows == row)[0]))
-    least = float(ranges[row, 0])
-    if least <= 0:
-        raise InputError(
-            f"{name}: its shape reaches to z = {least:g}, which is not in front of the camera; give targets in the "
-            "camera frame, where z is the distance ahead"
-        )
-    raise InputError(f"{name}: its shape has no depth, all of it lies at z = {least:g}; give one that has")

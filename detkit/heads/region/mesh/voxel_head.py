@@ -149,13 +149,16 @@ class VoxelHead(VoxelLayers, RegionBranch):
 
     def _true_voxels(self, known: RegionShapes) -> Tensor:
         """The cells that the objects fill, bool ``(S, D, H, W)``."""
+        ranges = known.depth_ranges
         try:
-            return true_frustum_voxels(known.shapes, known.boxes, known.cameras, self._size)
+            return true_frustum_voxels(known.shapes, known.boxes, known.cameras, self._size, ranges)
         except InputError:
             for row in range(len(known)):  # one by one, to name the object
                 one = slice(row, row + 1)
                 try:
-                    true_frustum_voxels(known.shapes[one], known.boxes[one], known.cameras[one], self._size)
+                    true_frustum_voxels(
+                        known.shapes[one], known.boxes[one], known.cameras[one], self._size, ranges[one]
+                    )
                 except InputError as error:
                     raise InputError(f"{known.name(row)}: {str(error).removeprefix('mesh 0: ')}") from None
             raise

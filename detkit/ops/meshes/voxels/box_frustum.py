@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from detkit.errors import InputError
 from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
 from detkit.ops.meshes.packing import object_index
 
@@ -34,6 +37,31 @@ def object_depth_ranges(points: Tensor, point_counts: Tensor) -> Tensor:
     index, limits = object_index(point_counts, len(points)), z.new_zeros(2, len(point_counts))
     nearest = limits[0].scatter_reduce(0, index, z, "amin", include_self=False)
     return torch.stack([nearest, limits[1].scatter_reduce(0, index, z, "amax", include_self=False)], dim=1)
+
+
+def check_depth_ranges(depth_ranges: Tensor, point_counts: Tensor, subject: Callable[[int], str]) -> None:
+    """Refuse objects that are not in front of their camera or have no depth. Waits for the device once.
+
+    Args:
+        depth_ranges: of each object ``(N, 2)``, see `object_depth_ranges`.
+        point_counts: points of each ``(N,)``, on the same device; an object without points is never wrong.
+        subject: the words that begin the message about an object, by its number.
+
+    Raises:
+        InputError: the first object that is wrong.
+    """
+    near, far = depth_ranges.unbind(1)
+    is_wrong = ((near <= 0) | (near >= far)) & (point_counts > 0)
+    if not bool(is_wrong.any()):
+        return
+    number = int(is_wrong.nonzero()[0])
+    least = float(near[number])
+    if least <= 0:
+        raise InputError(
+            f"{subject(number)} begins at z = {least:g}, which is not in front of the camera; give it in the camera's "
+            "frame, where z is the distance ahead"
+        )
+    raise InputError(f"{subject(number)} has no depth, all of it lies at z = {least:g}; give a shape that has depth")
 
 
 def to_box_frustum(

@@ -71,6 +71,17 @@ def test_points_mark_their_cells(seed):
     assert torch.equal(frustum_point_voxels(torch.cat(parts), counts, boxes, cameras, SIZE), expected)
 
 
+def test_depth_ranges_that_are_known_change_nothing():
+    meshes, boxes, cameras = scene(0)
+    ranges = object_depth_ranges(meshes.vertices, meshes.vertex_counts)
+    expected = frustum_voxels(meshes, boxes, cameras, SIZE)
+    assert torch.equal(frustum_voxels(meshes, boxes, cameras, SIZE, ranges), expected)
+    solids = meshes.vertices, meshes.vertex_counts, boxes, cameras, SIZE
+    assert torch.equal(frustum_point_voxels(*solids, ranges), frustum_point_voxels(*solids))
+    other = frustum_voxels(meshes, boxes, cameras, SIZE, ranges * torch.tensor([0.9, 1.1]))
+    assert other.any(dim=(2, 3)).sum() < expected.any(dim=(2, 3)).sum()  # they are used: shapes fill fewer layers
+
+
 def test_precision_and_empty_shapes():
     meshes, boxes, cameras = scene(0)
     expected = frustum_voxels(meshes, boxes, cameras, SIZE)
@@ -91,11 +102,11 @@ def test_bad_input():
     with pytest.raises(InputError, match=r"boxes\[2\] is .*, without area; leave it out"):
         frustum_voxels(meshes, flat_box, cameras, SIZE)
     behind = meshes._replace(vertices=meshes.vertices - torch.tensor([0, 0, 2.5]))
-    with pytest.raises(InputError, match=r"mesh 0: it begins at z = .*, not in front of the camera"):
+    with pytest.raises(InputError, match=r"mesh 0: it begins at z = .*, which is not in front of the camera"):
         frustum_voxels(behind, boxes, cameras, SIZE)
     flat = meshes.vertices.clone()
     flat[-12:, 2] = 2
-    with pytest.raises(InputError, match="solid 3: all of it lies at z = 2; give a shape that has depth"):
+    with pytest.raises(InputError, match="solid 3: it has no depth, all of it lies at z = 2"):
         frustum_point_voxels(flat, meshes.vertex_counts, boxes, cameras, SIZE)
     is_open = meshes._replace(faces=meshes.faces[:-7], face_counts=meshes.face_counts - torch.tensor([0, 0, 0, 7]))
     with pytest.raises(InputError, match="mesh 3: its faces are no closed surface"):
