@@ -115,7 +115,7 @@ def test_pix3d_is_built_as_the_authors_trained_it(build, pix3d):
     assert isinstance(model, MeshRCNN)
     assert list(model.branches) == ["mask", "depth", "voxel", "mesh"]
     assert model.loss_weights == {"voxel": 3.0, "mesh.chamfer": 1.0, "mesh.normals": 0.1, "mesh.edge": 1.0}
-    assert (model.branches["voxel"].truth, model.branches["mesh"].greatest) == ("voxels", 5.0)
+    assert (model.branches["voxel"].truth, model.branches["mesh"].max_coordinate) == ("voxels", 5.0)
     assert recipe.data.batch_size * 8 == 16
     assert (recipe.trainer["max_steps"], recipe.run.start_from) == (11000, "torchvision:maskrcnn_resnet50_fpn")
     rates = [schedule.factor(step, 0, 11000, 471) for step in (7990, 8010, 9990, 10010)]

@@ -67,8 +67,8 @@ class MeshHead(RegionBranch):
         sphere_level: subdivisions of the icosahedron to begin with, see `icosphere`; None: begin with the voxels.
         subdivide: make four faces of each between the stages.
         samples: points drawn of each surface for the losses.
-        greatest: a batch teaches no mesh if a true point has a greater coordinate than this in the box-frustum frame,
-            which happens where a region lies far from its object. How many do is logged, see `IgnoredSteps`.
+        max_coordinate: a batch teaches no mesh if a true point has a greater coordinate than this in the box-frustum
+            frame, which happens where a region lies far from its object. How many do is logged, see `IgnoredSteps`.
     """
 
     learns_from = "meshes"
@@ -85,17 +85,17 @@ class MeshHead(RegionBranch):
         sphere_level: int | None = None,
         subdivide: bool = False,
         samples: int = 5000,
-        greatest: float = 5.0,
+        max_coordinate: float = 5.0,
     ) -> None:
         super().__init__()
         self.refinement = MeshRefinement(in_channels, channels, stages, convolutions, subdivide)
         self.resolution = resolution
         self.sphere_level = sphere_level
         self.samples = samples
-        self.greatest = greatest
+        self.max_coordinate = max_coordinate
         self._ignored_steps = IgnoredSteps(
-            f"taught MeshHead no mesh, since a true one reaches beyond {greatest:g} in the frustum of a region; if it "
-            "happens often, look for boxes that do not fit their meshes or raise `greatest`"
+            f"taught MeshHead no mesh, since a true one reaches beyond {max_coordinate:g} in the frustum of a region; "
+            "if it happens often, look for boxes that do not fit their meshes or raise `max_coordinate`"
         )
 
     def class_rows(self) -> Mapping[str, Any]:
@@ -134,7 +134,7 @@ class MeshHead(RegionBranch):
             stages = [one[known.rows] for one in stages]
         generator = generator_on(known.boxes.device, context.generator)
         truth = sampled_surfaces(_in_frustums(known), self.samples, generator)
-        usable = (truth.points.abs() <= self.greatest).all()
+        usable = (truth.points.abs() <= self.max_coordinate).all()
         self._ignored_steps.count(~usable)
         truth = SurfacePoints(truth.points.where(usable, 0.0), truth.normals.where(usable, 0.0), truth.counts)
         # Also of a batch that is ignored: the processes count their objects together.
