@@ -93,7 +93,7 @@ def test_sizes_and_thresholds_are_those_of_the_authors(tiny_backbone):
     assert {name: shape for name, shape in shapes.items() if name.endswith("weight") and name[:4] != "mask"} == {
         "depth.layers.fc6.weight": (1024, 256 * 7 * 7),
         "depth.layers.fc7.weight": (1024, 1024),
-        "depth.logarithms.weight": (9, 1024),
+        "depth.log_extents.weight": (9, 1024),
         **{f"voxel.convolutions.{number}.weight": (256, 256, 3, 3) for number in range(4)},
         "voxel.deconvolution.weight": (256, 256, 2, 2),
         "voxel.logits.weight": (24, 256, 1, 1),

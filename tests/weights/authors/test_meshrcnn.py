@@ -132,7 +132,7 @@ class TestPix3D:
         for number in (1, 2):
             hidden = torch.relu(torch.nn.functional.linear(hidden, *layer(f"z_head.z_fc{number}")))
         depth = torch.nn.functional.linear(hidden, *layer("z_head.z_pred"))
-        torch.testing.assert_close(run("depth")(crop, regions, {}, None).logarithms, depth)
+        torch.testing.assert_close(run("depth")(crop, regions, {}, None).log_extents, depth)
         voxels = run("voxel")(crop, regions, {}, None)
         own = {name.removeprefix("roi_heads."): one for name, one in tensors.items()}
         torch.testing.assert_close(voxels.logits, voxel_logits(own, crops[12]))

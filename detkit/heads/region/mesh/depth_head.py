@@ -29,17 +29,17 @@ class Depths(NamedTuple):
     """The output of a `DepthHead`.
 
     Args:
-        logarithms: ``(R, K)``, for each class the logarithm of ``e f / h``: the extent e of the object along z, over
+        log_extents: ``(R, K)``, for each class the logarithm of ``e f / h``: the extent e of the object along z, over
             the distance of its center, times the focal length f, over the height h of the region.
     """
 
-    logarithms: Tensor
+    log_extents: Tensor
 
     def pixels(self, regions: Regions) -> Tensor:
         """``e f`` ``(R,)`` for the labels of `regions`, in pixels of the network's frame."""
         assert regions.labels is not None, "depths are predicted for detections"
-        rows = torch.arange(self.logarithms.shape[0], device=self.logarithms.device)
-        own = self.logarithms.float()[rows, regions.labels].clamp(max=MAX_LOG_EXTENT)
+        rows = torch.arange(self.log_extents.shape[0], device=self.log_extents.device)
+        own = self.log_extents.float()[rows, regions.labels].clamp(max=MAX_LOG_EXTENT)
         return own.exp() * (regions.boxes[:, 3] - regions.boxes[:, 1])
 
 
@@ -63,17 +63,17 @@ class DepthHead(RegionBranch):
         self.layers = TwoFullyConnected(in_channels, resolution, hidden)
         for layer in (self.layers.fc6, self.layers.fc7):
             _init_xavier_(layer)
-        self.logarithms = nn.Linear(hidden, num_classes)
-        _init_prediction_(self.logarithms)
+        self.log_extents = nn.Linear(hidden, num_classes)
+        _init_prediction_(self.log_extents)
         self.resolution = resolution
 
     def class_rows(self) -> Mapping[str, ClassRows]:
         """The extent of each class."""
-        return {"logarithms": ClassRows(_init_prediction_)}
+        return {"log_extents": ClassRows(_init_prediction_)}
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Depths:
         """The depths of the regions."""
-        return Depths(self.logarithms(self.layers(crop(regions, self.resolution))))
+        return Depths(self.log_extents(self.layers(crop(regions, self.resolution))))
 
     def losses(self, raw: Depths, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """``depth``: smooth L1 of the logarithms for the object's class, mean over the regions with a mesh.
@@ -83,11 +83,11 @@ class DepthHead(RegionBranch):
         """
         known = region_shapes(regions, context, "meshes")
         labels, _ = regions.sampled()
-        logarithms = known.select(raw.logarithms).float()
-        rows = torch.arange(len(known), device=logarithms.device)
-        own, truth = logarithms[rows, known.select(labels)], _true_logarithms(known).to(logarithms.dtype)
+        log_extents = known.select(raw.log_extents).float()
+        rows = torch.arange(len(known), device=log_extents.device)
+        own, truth = log_extents[rows, known.select(labels)], _true_log_extents(known).to(log_extents.dtype)
         loss = F.smooth_l1_loss(own, truth, reduction="sum")
-        return {"depth": loss / mean_count(len(known), loss.device) + 0 * raw.logarithms.float().sum()}
+        return {"depth": loss / mean_count(len(known), loss.device) + 0 * raw.log_extents.float().sum()}
 
     def decode(
         self,
@@ -109,11 +109,11 @@ class DepthHead(RegionBranch):
     def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Depths:
         """The depth of each region's object; see `DenseHead.ideal`."""
         labels, _ = regions.sampled()
-        logarithms = regions.boxes.new_zeros(len(regions), self.logarithms.out_features)
+        log_extents = regions.boxes.new_zeros(len(regions), self.log_extents.out_features)
         own = torch.where(labels >= 0)[0]
         known = region_shapes(regions[own], context, "meshes")
-        logarithms[known.select(own)] = _true_logarithms(known)[:, None]
-        return Depths(logarithms)
+        log_extents[known.select(own)] = _true_log_extents(known)[:, None]
+        return Depths(log_extents)
 
 
 class PaddedDepths(NamedTuple):
@@ -130,7 +130,7 @@ class PaddedDepths(NamedTuple):
         return {"depths": self.pixels}
 
 
-def _true_logarithms(known: RegionShapes) -> Tensor:
+def _true_log_extents(known: RegionShapes) -> Tensor:
     """What is to be predicted for regions with meshes, ``(S,)``."""
     near, far = known.depth_ranges.unbind(1)
     heights = known.boxes[:, 3] - known.boxes[:, 1]

@@ -66,7 +66,7 @@ def pix3d_model(kind: str, tensors: Mapping[str, Tensor], source: str) -> MeshRC
 # From detkit's names of the branches.
 _RENAMES: Renames = [
     (r"^branches\.depth\.layers\.fc(\d)\.", lambda match: f"roi_heads.z_head.z_fc{int(match[1]) - 5}."),
-    (r"^branches\.depth\.logarithms\.", "roi_heads.z_head.z_pred."),
+    (r"^branches\.depth\.log_extents\.", "roi_heads.z_head.z_pred."),
     (r"^branches\.voxel\.convolutions\.(\d)\.", lambda match: f"roi_heads.voxel_head.voxel_fcn{int(match[1]) + 1}."),
     (r"^branches\.voxel\.deconvolution\.", "roi_heads.voxel_head.deconv."),
     (r"^branches\.voxel\.logits\.", "roi_heads.voxel_head.predictor."),

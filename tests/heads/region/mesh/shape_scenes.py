@@ -86,5 +86,5 @@ def true_depths(regions: Regions, context: Context) -> Depths:
     near, far = torch.stack([own.amin() for own in depths]), torch.stack([own.amax() for own in depths])
     focal = torch.cat([one.camera[1, 1].expand(len(one)) for one in context.truth])
     heights = regions.boxes[:, 3] - regions.boxes[:, 1]
-    logarithms = (2 * (far - near) / (far + near) * focal / heights).log()
-    return Depths(logarithms[:, None].expand(-1, 3))
+    log_extents = (2 * (far - near) / (far + near) * focal / heights).log()
+    return Depths(log_extents[:, None].expand(-1, 3))

@@ -122,14 +122,14 @@ def test_voxels_are_those_of_the_authors():
 
 
 def test_depths_are_those_of_the_authors():
-    names = {"z_fc1": "layers.fc6", "z_fc2": "layers.fc7", "z_pred": "logarithms"}
+    names = {"z_fc1": "layers.fc6", "z_fc2": "layers.fc7", "z_pred": "log_extents"}
     head = DepthHead(6, 3, resolution=3, hidden=6)
     head.load_state_dict(_weights("depth", names))
     raw = head(_crop(AUTHORS["depth/crops"]), None, {}, None)
-    assert torch.allclose(raw.logarithms, AUTHORS["depth/raw"], atol=1e-5)
+    assert torch.allclose(raw.log_extents, AUTHORS["depth/raw"], atol=1e-5)
     boxes, labels = AUTHORS["depth/boxes"], AUTHORS["depth/labels"]
     regions = Regions(boxes, torch.zeros(4, dtype=torch.int64), labels)
     # Their prediction is in heights of the box.
     expected = AUTHORS["depth/decoded"] * (boxes[:, 3] - boxes[:, 1])
     assert (AUTHORS["depth/decoded"] > 62.4).any()  # one is clamped
-    assert torch.allclose(Depths(20 * raw.logarithms).pixels(regions), expected, rtol=1e-4)
+    assert torch.allclose(Depths(20 * raw.log_extents).pixels(regions), expected, rtol=1e-4)

@@ -53,7 +53,7 @@ class TestDepth:
         exact = true_depths(regions, context)
         assert float(head.losses(exact, regions, {}, context)["depth"]) < 1e-10
         for offset in (0.3, -2.0):
-            shifted = Depths(exact.logarithms + offset)
+            shifted = Depths(exact.log_extents + offset)
             expected = 0.5 * offset**2 if abs(offset) < 1 else abs(offset) - 0.5
             assert float(head.losses(shifted, regions, {}, context)["depth"]) == pytest.approx(expected, rel=1e-4)
 
@@ -64,7 +64,7 @@ class TestDepth:
             context = context_of(targets, placement)
             regions = regions_of(context)
             ideal = head.ideal(regions, {}, context)
-            assert torch.allclose(ideal.logarithms, true_depths(regions, context).logarithms, atol=1e-5)
+            assert torch.allclose(ideal.log_extents, true_depths(regions, context).log_extents, atol=1e-5)
             extents = ideal.pixels(regions) / context.given[0].camera[1, 1]
             expected = [2 * float((z.max() - z.min()) / (z.max() + z.min())) for target in targets
                         for z in (own[:, 2] for own in target.meshes.vertices_list())]  # fmt: skip
@@ -75,7 +75,7 @@ class TestDepth:
         regions = regions_of(context)
         raw = Depths(torch.zeros(5, 3, requires_grad=True))
         _head(DepthHead, hidden=8).losses(raw, regions, {}, context)["depth"].backward()
-        learned = raw.logarithms.grad != 0
+        learned = raw.log_extents.grad != 0
         assert torch.equal(learned, torch.nn.functional.one_hot(regions.labels, 3).bool())
 
 
@@ -254,7 +254,7 @@ class TestMeshes:
         )
         depths = Depths(torch.randn(5, 3, generator=torch.Generator().manual_seed(0)))
         assert depth_head.losses(depths, regions, {}, mixed)["depth"] == pytest.approx(
-            float(depth_head.losses(Depths(depths.logarithms[rows]), fewer, {}, alone)["depth"]), rel=1e-5
+            float(depth_head.losses(Depths(depths.log_extents[rows]), fewer, {}, alone)["depth"]), rel=1e-5
         )
         voxels = torch.randn(5, 12, 12, 12, generator=torch.Generator().manual_seed(0))
         assert voxel_head.losses(Voxels(voxels, 0.2), regions, {}, mixed)["voxel"] == pytest.approx(
@@ -277,7 +277,7 @@ class TestMeshes:
         assert all(loss == 0 for loss in losses.values())
         sum(losses.values()).backward()
         assert all(one.grad is not None and not one.grad.any() for one in head.parameters())
-        generous = _mesh_head(sphere_level=1, greatest=1e6)
+        generous = _mesh_head(sphere_level=1, max_coordinate=1e6)
         assert all(loss > 0 for loss in generous.losses(raw, moved, {}, context).values())
 
 
