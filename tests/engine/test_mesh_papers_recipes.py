@@ -1,5 +1,7 @@
 """The recipes of Mesh R-CNN's papers are built as they are, and in small they learn from data of their layouts."""
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from detkit.engine.commands.train import training_arguments
 from detkit.engine.config.recipe import Recipe, build_recipe
 from detkit.files import read_yaml
 from detkit.learners import SteadyLearner, TrainingBatch
+from detkit.matching import Matcher
 from detkit.models import MeshRCNN
 from detkit.recipes import recipe_path
 
@@ -25,6 +28,7 @@ SPHERE = (
     "--model.backbone.name=resnet18", "--model.voxel_head=null", "--model.mesh_head.samples=50", "--data.batch_size=2",
     "--data.lacks=[voxels]", "--learner.starts=null",
 )  # fmt: skip
+REGIONS = ("--model.rpn.background_iou=0.4", "--model.region_matcher={foreground_iou: 0.6, background_iou: 0.5}")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +42,11 @@ def shapenet(tmp_path_factory):
 def build(tmp_path):
     """Builds a recipe without the published weights that would be downloaded."""
 
-    def built(name: str, root: Path, *options: str) -> Recipe:
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(without_weights(read_yaml(recipe_path(name)))))
+    def built(name: str, root: Path, *options: str, unset: Sequence[str] = ()) -> Recipe:
+        path, content = tmp_path / "recipe.yaml", without_weights(read_yaml(recipe_path(name)))
+        for argument in unset:
+            del content["model"]["init_args"][argument]
+        path.write_text(yaml.safe_dump(content))
         given = ["--config", str(path), f"--data.root={root}", "--data.num_workers=0", *options]
         return build_recipe(training_arguments(given))
 
@@ -120,6 +126,20 @@ def test_pix3d_is_built_as_the_authors_trained_it(build, pix3d):
     assert (recipe.trainer["max_steps"], recipe.run.start_from) == (11000, "torchvision:maskrcnn_resnet50_fpn")
     rates = [schedule.factor(step, 0, 11000, 471) for step in (7990, 8010, 9990, 10010)]
     assert rates == pytest.approx([1, 0.1, 0.1, 0.01])
+
+
+def test_a_recipe_records_the_defaults_of_the_model_without_warnings(build, pix3d):
+    """A default that jsonargparse cannot write is a warning at each training."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*serializ")
+        recipe = build("mesh_rcnn_resnet50_fpn_pix3d", pix3d, *pix3d_options(pix3d), unset=["rpn"])
+    assert recipe.model.rpn.matcher == Matcher(0.7, 0.5, keep_best=True, least_background_iou=0.2)
+    arguments = recipe.resolved["model"]["init_args"]
+    assert (arguments["rpn"], arguments["region_matcher"]) == (None, None)
+    with torch.device("meta"):
+        own = build("mesh_rcnn_resnet50_fpn_pix3d", pix3d, *pix3d_options(pix3d), *REGIONS)
+    assert own.model.rpn.matcher == Matcher(0.7, 0.4, keep_best=True, least_background_iou=0.2)
+    assert own.model.region_sampler.matcher == Matcher(0.6, 0.5)
 
 
 @pytest.mark.parametrize(

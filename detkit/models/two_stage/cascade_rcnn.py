@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -49,8 +48,8 @@ class CascadeRCNN(FasterRCNN):
             backbone,
             num_classes,
             box_head=partial(BoxCascade, box_head=box_head, ious=stage_ious, region_sampler=sampler),
+            region_matcher=Matcher(stage_ious[0], stage_ious[0]),
             regions_per_image=regions_per_image,
             loss_weights=weights | dict(loss_weights or {}),
             **arguments,
         )
-        self.region_sampler = replace(sampler, matcher=Matcher(stage_ious[0], stage_ious[0]))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from detkit.backbones import Backbone, as_backbone
 from detkit.heads import RPN, BoxHead, RegionBranch, RegionSampler
+from detkit.matching import Matcher
 from detkit.models.two_stage.region_pool import RegionAlign, RegionPool
 from detkit.models.two_stage.two_stage_detector import TwoStageDetector
 from detkit.necks import FPN, Neck
@@ -29,6 +29,8 @@ class FasterRCNN(TwoStageDetector):
         branches: further branches, by name, such as masks; each called with a crop's channels and the number of
             classes.
         region_pool: crops regions from the pyramid.
+        region_matcher: decides which proposals are foreground and background in training; None: those of an IoU of at
+            least 0.5 with an object are foreground, the others background.
         regions_per_image: regions sampled for training, at most a quarter of them foreground.
         preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``rpn_cls``, ``rpn_box``, ``box_cls``, ``box_reg``; 1 where not named.
@@ -43,6 +45,7 @@ class FasterRCNN(TwoStageDetector):
         box_head: Callable[[int, int, int], RegionBranch] = BoxHead,
         branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
         region_pool: RegionPool | None = None,
+        region_matcher: Matcher | None = None,
         regions_per_image: int = 512,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
@@ -58,7 +61,7 @@ class FasterRCNN(TwoStageDetector):
             backbone=backbone,
             neck=pyramid,
             rpn=rpn(levels.channels, levels.strides),
-            region_sampler=replace(RegionSampler(), count=regions_per_image),
+            region_sampler=RegionSampler(region_matcher or Matcher(0.5, 0.5), regions_per_image),
             region_pool=region_pool,
             box_head=box_head(channels, region_pool.resolution, num_classes),
             branches={name: branch(channels, num_classes) for name, branch in (branches or {}).items()},

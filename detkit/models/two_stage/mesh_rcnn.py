@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from detkit.backbones import Backbone
@@ -12,9 +10,7 @@ from detkit.heads import NMS, RPN, DepthHead, MeshHead, RegionBranch, VoxelHead
 from detkit.matching import Matcher
 from detkit.models.two_stage.mask_rcnn import MaskRCNN
 
-MeshRPN = partial(
-    RPN, background_iou=0.5, least_background_iou=0.2, postprocess_for_training=NMS(candidates=2000, detections=1000)
-)
+LEAST_BACKGROUND_IOU = 0.2
 """Images of Pix3D have one object annotated: what overlaps it little may show others and is no background."""
 
 LOSS_WEIGHTS = {"voxel": 3.0, "mesh.chamfer": 1.0, "mesh.normals": 0.1, "mesh.edge": 1.0}
@@ -47,7 +43,9 @@ class MeshRCNN(MaskRCNN):
         voxel_head: None where the mesh head begins with a sphere.
         mesh_head: None to answer the cubified voxels.
         branches: further branches, by name, as of `FasterRCNN`.
-        rpn: as of `FasterRCNN`.
+        rpn: as of `FasterRCNN`; None: an `RPN` with the authors' settings, in which anchors that overlap every object
+            less than `LEAST_BACKGROUND_IOU` teach nothing.
+        region_matcher: as of `FasterRCNN`; None: proposals that overlap every object less than that teach nothing.
         regions_per_image: regions sampled for training, at most a quarter of them foreground.
         loss_weights: factor of each named loss; None: `LOSS_WEIGHTS` of the branches that there are.
         arguments: as of `MaskRCNN`.
@@ -63,7 +61,8 @@ class MeshRCNN(MaskRCNN):
         voxel_head: Callable[[int, int], RegionBranch] | None = VoxelHead,
         mesh_head: Callable[[int, int], RegionBranch] | None = MeshHead,
         branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
-        rpn: Callable[[list[int], list[int]], RPN] = MeshRPN,
+        rpn: Callable[[list[int], list[int]], RPN] | None = None,
+        region_matcher: Matcher | None = None,
         regions_per_image: int = 64,
         loss_weights: Mapping[str, float] | None = None,
         **arguments: Any,
@@ -75,14 +74,24 @@ class MeshRCNN(MaskRCNN):
             backbone,
             num_classes,
             branches={**own, **(branches or {})},
-            rpn=rpn,
+            rpn=rpn or _authors_rpn,
+            region_matcher=region_matcher or Matcher(0.5, 0.5, least_background_iou=LEAST_BACKGROUND_IOU),
             regions_per_image=regions_per_image,
             loss_weights=weights if loss_weights is None else loss_weights,
             **arguments,
         )
-        self.region_sampler = replace(self.region_sampler, matcher=Matcher(0.5, 0.5, least_background_iou=0.2))
 
     @property
     def graph_fields(self) -> frozenset[str]:
         """Without the camera, which places shapes after the graph."""
         return super().graph_fields - {"camera"}
+
+
+def _authors_rpn(in_channels: list[int], strides: list[int]) -> RPN:
+    return RPN(
+        in_channels,
+        strides,
+        background_iou=0.5,
+        least_background_iou=LEAST_BACKGROUND_IOU,
+        postprocess_for_training=NMS(candidates=2000, detections=1000),
+    )

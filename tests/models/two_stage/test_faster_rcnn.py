@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from detkit.errors import InputError
 from detkit.heads import RPN, BoxHead, TwoFullyConnected
+from detkit.matching import Matcher
 from detkit.models import FasterRCNN, Raw
 from detkit.necks import FPN
 from detkit.ops import box_iou
@@ -310,6 +311,11 @@ class TestParts:
         model.box_head.register_forward_pre_hook(lambda module, inputs: drawn.append(len(inputs[1])))
         model(*samples)
         assert drawn == [48]
+
+    def test_the_region_matcher_is_the_sampler_s(self, make_model):
+        assert make_model().region_sampler.matcher == Matcher(0.5, 0.5)
+        own = Matcher(0.5, 0.5, least_background_iou=0.1)
+        assert make_model(region_matcher=own).region_sampler.matcher == own
 
     def test_categories_are_unknown_until_set_and_not_weights(self, make_model):
         model = make_model()

@@ -10,7 +10,7 @@ import torch
 from narrow_models import batch_for, small
 
 from detkit.errors import InputError
-from detkit.heads import DepthHead, MaskHead, MeshHead, VoxelHead
+from detkit.heads import RPN, DepthHead, MaskHead, MeshHead, VoxelHead
 from detkit.matching import Matcher
 from detkit.models import MeshRCNN
 from detkit.preprocess import ShortestEdge, Square
@@ -117,6 +117,13 @@ def test_sizes_and_thresholds_are_those_of_the_authors(tiny_backbone):
     training, seeing = model.rpn.postprocess_for_training, model.rpn.postprocess
     assert (training.candidates, training.detections, training.iou_threshold) == (2000, 1000, 0.7)
     assert (seeing.candidates, seeing.detections, seeing.iou_threshold) == (1000, 1000, 0.7)
+
+
+def test_parts_that_are_given_keep_their_own_settings(tiny_backbone):
+    matcher = Matcher(0.6, 0.4)
+    model = MeshRCNN(tiny_backbone(8), 3, rpn=partial(RPN, background_iou=0.1), region_matcher=matcher)
+    assert model.rpn.matcher == Matcher(0.7, 0.1, keep_best=True)
+    assert model.region_sampler.matcher == matcher
 
 
 def test_it_asks_for_cameras_and_its_graph_does_not(tiny_backbone):

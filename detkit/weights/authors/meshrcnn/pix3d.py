@@ -10,9 +10,9 @@ from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
-from detkit.heads import NMS, MeshHead, VoxelHead
+from detkit.heads import NMS, RPN, MeshHead, VoxelHead
 from detkit.models import MeshRCNN, RegionAlign
-from detkit.models.two_stage.mesh_rcnn import MeshRPN
+from detkit.models.two_stage.mesh_rcnn import LEAST_BACKGROUND_IOU
 from detkit.structures import Category
 from detkit.weights.authors.meshrcnn.shapenet import SPHERES
 from detkit.weights.detectron2_weights import from_detectron2
@@ -47,8 +47,10 @@ def pix3d_model(kind: str, tensors: Mapping[str, Tensor], source: str) -> MeshRC
         voxel_head=None if kind in SPHERES else VoxelHead,
         mesh_head=partial(MeshHead, sphere_level=SPHERES.get(kind), subdivide=kind == "pixel2mesh"),
         rpn=partial(
-            MeshRPN,
+            RPN,
             anchor_sizes=[[32], [64], [128], [256], [512]],
+            background_iou=0.5,
+            least_background_iou=LEAST_BACKGROUND_IOU,
             exact_anchors=True,
             postprocess_for_training=NMS(detections=1000),
         ),
