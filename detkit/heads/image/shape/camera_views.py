@@ -20,6 +20,7 @@ from detkit.geometry import moved_cameras
 from detkit.heads.context import Context
 from detkit.heads.known_cameras import cameras_of
 from detkit.ops.meshes import from_box_frustum
+from detkit.ops.meshes.voxels.box_frustum import rays_across_boxes
 from detkit.preprocess import Batch
 from detkit.structures import Meshes
 from detkit.structures.device_transfer import to_device
@@ -77,17 +78,15 @@ class CameraViews:
         linearly in 1 / z. What is nearer than the first of them, before or behind the camera, is divided by its
         distance instead of its own, with its own sign, as the authors' projection does.
         """
-        owner, (near, far) = meshes.topology.vertex_objects, CLIPPING
-        camera, box = self.cameras[owner, :2], self.boxes[owner]
-        x, y, z = meshes.vertices.unbind(dim=1)
+        object_index, (near, far) = meshes.topology.vertex_objects, CLIPPING
+        z = meshes.vertices[:, 2]
         divisor = torch.where(z < 0, -1.0, 1.0) * z.abs().clamp(min=near)
-        ray = torch.stack((x, y), dim=1) / divisor[:, None]
-        pixels = camera[..., 0] * ray[:, :1] + camera[..., 1] * ray[:, 1:] + camera[..., 2]
-        across = 2 * pixels / (box[:, 2:] - box[:, :2]) - 1
+        rays = meshes.vertices[:, :2] / divisor[:, None]
+        across = rays_across_boxes(rays, self.boxes[object_index], self.cameras[object_index])
         depth = ((far + near) * z - 2 * far * near) / ((far - near) * divisor)
         return torch.cat([across, depth[:, None]], dim=1)
 
-    def on_map(self, positions: Tensor, owner: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def on_map(self, positions: Tensor, object_index: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Where a feature map of `size` (height, width) of the padded batch has `positions`, and how much of it.
 
         The corners of the image are the centers of the first and the last cell that it covers. Beyond them the map goes
@@ -98,7 +97,7 @@ class CameraViews:
             ``(V, 1)`` in [0, 1], what the values there are multiplied by.
         """
         cells = positions.new_tensor(size[::-1])
-        covered = (self.boxes[:, 2:] / self.boxes.new_tensor(self.padded[::-1]) * cells).clamp(min=1)[owner]
+        covered = (self.boxes[:, 2:] / self.boxes.new_tensor(self.padded[::-1]) * cells).clamp(min=1)[object_index]
         cell = (positions[:, :2] + 1) / 2 * (covered - 1)
         inside = cell.maximum(torch.zeros_like(cell)).minimum(covered - 1)
         shares = (1 - (cell - inside).abs()).clamp(min=0).prod(dim=1, keepdim=True)

@@ -59,11 +59,11 @@ class ImageMeshHead(nn.Module):
         """
 
         def align(current: Meshes, layer: nn.Linear) -> Aligned:
-            positions, owner = views.positions(current), current.topology.vertex_objects
+            positions, object_index = views.positions(current), current.topology.vertex_objects
             seen, first = [], 0
             for one in features:
-                locations, shares = views.on_map(positions, owner, (one.shape[2], one.shape[3]))
-                seen.append(vert_align(through(layer, one, first), locations, owner) * shares.to(one.dtype))
+                locations, shares = views.on_map(positions, object_index, (one.shape[2], one.shape[3]))
+                seen.append(vert_align(through(layer, one, first), locations, object_index) * shares.to(one.dtype))
                 first += one.shape[1]
             return Aligned(torch.stack(seen).sum(dim=0) + layer.bias, positions)
 

@@ -91,17 +91,31 @@ def to_box_frustum(
     """
     dtype = _check(vertices, vertex_counts, boxes, cameras, depth_ranges)
     index = object_index(vertex_counts, len(vertices))
-    low, high = boxes.to(dtype)[index].view(-1, 2, 2).unbind(1)
-    camera, (z0, z1) = cameras.to(dtype)[index, :2], depth_ranges.to(dtype)[index].unbind(1)
+    z0, z1 = depth_ranges.to(dtype)[index].unbind(1)
     z = vertices[:, 2].to(dtype)
     is_ahead = z > 0
     z = torch.where(is_ahead, z, 1.0)
-    ray = vertices[:, :2].to(dtype) / z[:, None]
-    # Not by a matrix product, which autocast would compute in half precision.
-    pixels = camera[..., 0] * ray[:, :1] + camera[..., 1] * ray[:, 1:] + camera[..., 2]
-    across = (2 * pixels - low - high) / (high - low)
+    across = rays_across_boxes(vertices[:, :2].to(dtype) / z[:, None], boxes.to(dtype)[index], cameras.to(dtype)[index])
     depth = 2 * ((z - z0) * z1 / ((z1 - z0) * z)) - 1
     return torch.cat([across, depth[:, None]], dim=1).where(is_ahead[:, None], torch.nan)
+
+
+def rays_across_boxes(rays: Tensor, boxes: Tensor, cameras: Tensor) -> Tensor:
+    """Where rays of a camera's frame cross boxes in the image: from -1 to 1 across each, to the right and down.
+
+    Args:
+        rays: x / z and y / z ``(V, 2)``, floating point.
+        boxes: x1 y1 x2 y2 ``(V, 4)`` of each, in pixels.
+        cameras: ``(V, 3, 3)`` of each, as for `to_box_frustum`.
+
+    Returns:
+        ``(V, 2)``, differentiable.
+    """
+    low, high = boxes.view(-1, 2, 2).unbind(1)
+    x, y, center = cameras[:, :2].unbind(2)
+    # Not by a matrix product, which autocast would compute in half precision.
+    pixels = x * rays[:, :1] + y * rays[:, 1:] + center
+    return (2 * pixels - low - high) / (high - low)
 
 
 def from_box_frustum(
