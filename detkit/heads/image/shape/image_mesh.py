@@ -25,6 +25,8 @@ class ImageMeshHead(nn.Module):
     A stage reads each map where the camera sees a vertex, and moves the vertex in the camera frame, by less than 1 of
     the data's units along each axis.
 
+    A part of `ShapeNetMeshRCNN`, which has the meshes to begin with: no `ImageHead`, and `check_head` takes none.
+
     Args:
         in_channels: channels of the maps.
         channels: of the hidden layers.

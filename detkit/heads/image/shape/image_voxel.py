@@ -31,6 +31,8 @@ class ImageVoxelHead(VoxelLayers):
 
         coarsest map -> resized to V/2 x V/2 -> 4 x [3x3 conv, ReLU] -> 2x2 deconv, ReLU -> 1x1 conv, V depth channels
 
+    A part of `ShapeNetMeshRCNN`, which knows the cameras: no `ImageHead`, and `check_head` takes none.
+
     Args:
         in_channels: channels of the coarsest map.
         voxels: V, an even number of voxels along each side.
