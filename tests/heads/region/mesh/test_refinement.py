@@ -78,7 +78,7 @@ def test_objects_do_not_depend_on_others(seed):
         assert torch.allclose(alone.vertices, together[number].vertices, atol=1e-12)
 
 
-def test_losses_are_means_over_the_objects_that_have_surfaces(monkeypatch):
+def test_losses_are_means_over_the_objects_that_have_surfaces():
     """An object without faces counts for edges alone, as in PyTorch3D."""
     meshes = _meshes(0)
     truth = _meshes(1)
