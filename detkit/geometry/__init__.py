@@ -1,6 +1,6 @@
 """Geometry: moving images and their annotations from one coordinate frame to another."""
 
-from detkit.geometry.camera_frames import are_cameras, camera_turn, moved_cameras
+from detkit.geometry.camera_frames import are_cameras, camera_turn, central_camera, moved_cameras
 from detkit.geometry.placement import IMAGENET_MEAN_COLOR, Placement
 from detkit.geometry.rectangles import Matrix, Rectangle, Size
 from detkit.geometry.resampling import resample
@@ -16,6 +16,7 @@ __all__ = [
     "Size",
     "are_cameras",
     "camera_turn",
+    "central_camera",
     "move_boxes",
     "move_points",
     "moved_cameras",

@@ -15,8 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.errors import InputError
 from detkit.geometry.arrays import Array
-from detkit.geometry.rectangles import Matrix
+from detkit.geometry.rectangles import Matrix, Size
+
+
+def central_camera(size: Size, focal_length: float) -> Tensor:
+    """The intrinsic matrix ``(3, 3)`` of an image whose principal point is its center.
+
+    Args:
+        size: height and width of the image.
+        focal_length: in pixels of it.
+
+    Raises:
+        InputError: the focal length is no positive number.
+    """
+    if not 0 < focal_length < np.inf:
+        raise InputError(f"the focal length is {focal_length:g}; give it in pixels, more than 0")
+    height, width = size
+    return torch.tensor([[focal_length, 0, width / 2], [0, focal_length, height / 2], [0, 0, 1]])
 
 
 def camera_turn(matrix: Matrix) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import InputError
+from detkit.geometry import central_camera
 from detkit.images import encoded_size
 from detkit.models import VisionModel
 from detkit.reporting.parts.jpeg_urls import jpeg_data_url
@@ -48,21 +49,17 @@ class Answering:
     Args:
         model: ready to predict.
         limits: of one image and of a batch.
+        focal_length: of the camera of all images, in their pixels, for a model that asks for cameras.
 
     Raises:
-        InputError: the model needs more than an image.
+        InputError: the model needs more than this, or no camera.
     """
 
-    def __init__(self, model: VisionModel, limits: Limits) -> None:
-        if model.asks_for:
-            names = ", ".join(sorted(model.asks_for))
-            raise InputError(
-                f"The {type(model).__name__} asks for {names} of each image, which no upload has: use "
-                "`detkit predict --given` or model.predict(…, given=…)."
-            )
+    def __init__(self, model: VisionModel, limits: Limits, focal_length: float | None = None) -> None:
+        _check_asked(model, focal_length)
         self.model, self.limits, self.task = model, limits, task_of(model)
         self.categories = model.categories or []
-        self._worker = BatchingWorker(model, limits.batch_size)
+        self._worker = BatchingWorker(model, limits.batch_size, focal_length)
 
     async def outcomes(self, uploads: Sequence[Upload]) -> list[Outcome]:
         """One for each upload, in order. What the model raises, other than `InputError`, is raised."""
@@ -122,3 +119,18 @@ def _outcome(upload: Upload, result: Answered | BaseException) -> Outcome:
         raise result
     sentence = str(result)
     return Outcome(upload.name, None, sentence if upload.name in sentence else f"{upload.name}: {sentence}")
+
+
+def _check_asked(model: VisionModel, focal_length: float | None) -> None:
+    """Refuse a model that asks for what no upload has, and a focal length that none asks for."""
+    kind, names = type(model).__name__, ", ".join(sorted(model.asks_for))
+    if focal_length is not None:
+        if model.asks_for != {"camera"}:
+            raise InputError(f"focal_length gives cameras, and the {kind} asks for {names or 'none'}: leave it out.")
+        central_camera((1, 1), focal_length)
+    elif model.asks_for:
+        option = "--focal_length, or " * (model.asks_for == {"camera"})
+        raise InputError(
+            f"The {kind} asks for {names} of each image, which no upload has: use {option}`detkit predict --given`, or "
+            "model.predict(…, given=…)."
+        )

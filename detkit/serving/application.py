@@ -32,7 +32,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 
 
-def application(model: VisionModel, limits: Limits | None = None) -> FastAPI:
+def application(model: VisionModel, limits: Limits | None = None, focal_length: float | None = None) -> FastAPI:
     """A FastAPI application that answers uploaded images with a model, to run by itself or to mount in another.
 
     ``GET /`` is an upload page, ``POST /predict`` the endpoint, ``GET /health`` describes the model, and
@@ -41,12 +41,14 @@ def application(model: VisionModel, limits: Limits | None = None) -> FastAPI:
     Args:
         model: it must not be used elsewhere at the same time.
         limits: what a request may hold; default: ``Limits()``.
+        focal_length: of the camera of all images, in their pixels, for a model that asks for cameras. Their centers
+            are the principal points.
 
     Raises:
-        InputError: the model needs more than an image, such as a camera.
+        InputError: the model needs more than an image, such as proposals, or a camera without `focal_length`.
     """
     own = limits or Limits()
-    answering, admission = Answering(model, own), Admission(own.max_waiting)
+    answering, admission = Answering(model, own, focal_length), Admission(own.max_waiting)
     app = FastAPI(title=f"detkit: {type(model).__name__}", version=detkit.__version__, docs_url=None, redoc_url=None)
     app.add_exception_handler(RequestValidationError, _wrong_query)
 

@@ -7,15 +7,17 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.geometry import Size
+from detkit.geometry import Size, central_camera
 from detkit.images import decode_image
 from detkit.models import VisionModel
 from detkit.models.answers import Answer
 from detkit.serving.uploads import Upload
+from detkit.structures import Target
 
 _READERS = min(4, os.cpu_count() or 1)
 
@@ -51,10 +53,11 @@ class BatchingWorker:
     Args:
         model: it is used by one thread alone.
         batch_size: the most images of one forward pass.
+        focal_length: of the camera of all images, in their pixels, see `central_camera`; None: they have none.
     """
 
-    def __init__(self, model: VisionModel, batch_size: int) -> None:
-        self.model, self.batch_size = model, batch_size
+    def __init__(self, model: VisionModel, batch_size: int, focal_length: float | None = None) -> None:
+        self.model, self.batch_size, self.focal_length = model, batch_size, focal_length
         self._waiting: list[_Job] = []
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "detkit-model")
@@ -77,6 +80,13 @@ class BatchingWorker:
         preprocess = getattr(self.model, "preprocess", None)
         return size if preprocess is None else preprocess.place(size).size
 
+    def _given(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
+        """The camera of each image, as an argument of `predict`."""
+        if self.focal_length is None:
+            return {}
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return {"given": [Target(camera=central_camera(size, self.focal_length)) for size in sizes]}
+
     def _answer_next(self) -> None:
         """Answer the first image that waits, and others with it; called once for each image, it leaves none."""
         with self._lock:
@@ -92,7 +102,8 @@ class BatchingWorker:
         if not read:
             return
         try:
-            answers = self.model.predict([pixels for _, pixels in read], batch_size=len(read))
+            images = [pixels for _, pixels in read]
+            answers = self.model.predict(images, batch_size=len(read), **self._given(images))
         except Exception as error:
             if len(read) == 1:
                 read[0][0].future.set_exception(error)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -16,7 +18,7 @@ import detkit
 from detkit.errors import InputError
 from detkit.files import json_text
 from detkit.serving import Limits, application
-from detkit.structures import WeightsSource
+from detkit.structures import Target, WeightsSource
 from detkit.tasks import task_of
 
 
@@ -145,3 +147,40 @@ def test_can_be_mounted_in_another_application():
 def test_refuses_a_model_that_needs_more_than_an_image():
     with pytest.raises(InputError, match=r"FastRCNN asks for proposals .*`detkit predict --given`"):
         application(small_model("fast"))
+
+
+class TestCameras:
+    def test_one_focal_length_serves_all_images(self, tmp_path):
+        model = small_model("mesh")
+        client = TestClient(application(model, focal_length=60))
+        image = encoded()
+        (tmp_path / "a.png").write_bytes(image)
+        height, width = cv2.imread(str(tmp_path / "a.png")).shape[:2]
+        camera = torch.tensor([[60, 0, width / 2], [0, 60, height / 2], [0, 0, 1]])
+        answer = model.predict(str(tmp_path / "a.png"), given=Target(camera=camera))
+        entry = client.post("/predict?score=0", files=form(image)).json()["images"][0]
+        meshes = [one["mesh"] for one in entry["results"]]
+        assert [one["faces"] for one in meshes] == answer.meshes.topology.face_counts.tolist()
+        low = [own.amin(dim=0).tolist() for own in answer.meshes.vertices_list()]
+        assert [one["bounds"][0] for one in meshes] == [pytest.approx(own, abs=1e-5) for own in low]
+        scene = client.post("/predict?score=0&file=meshes.glb", files=form(image))
+        assert scene.status_code == 200
+        assert scene.content.startswith(b"glTF")
+        assert client.post("/predict?image=true", files=form(image)).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("family", "focal_length", "said"),
+        [
+            (
+                "mesh",
+                None,
+                "MeshRCNN asks for camera of each image, which no upload has: use --focal_length, or",
+            ),
+            ("mesh", 0.0, "the focal length is 0; give it in pixels, more than 0"),
+            ("fast", 60.0, "focal_length gives cameras, and the FastRCNN asks for proposals: leave it out"),
+            ("retinanet", 60.0, "focal_length gives cameras, and the RetinaNet asks for none: leave it out"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, family, focal_length, said):
+        with pytest.raises(InputError, match=re.escape(said)):
+            application(small_model(family), focal_length=focal_length)

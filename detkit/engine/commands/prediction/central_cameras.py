@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from detkit.errors import InputError
+from detkit.geometry import central_camera
 from detkit.structures import Target
 
 
@@ -29,7 +29,5 @@ class CentralCameras:
 
     def of(self, source: Path | str, pixels: np.ndarray) -> Target:
         """The camera of an image or a video frame."""
-        height, width = pixels.shape[:2]
-        focal = self.focal_length
-        camera = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-        return Target(camera=camera, image_id=str(source))
+        size = pixels.shape[0], pixels.shape[1]
+        return Target(camera=central_camera(size, self.focal_length), image_id=str(source))

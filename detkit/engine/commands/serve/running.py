@@ -35,6 +35,7 @@ class ServingOptions:
     max_pixels: int
     max_waiting: int
     batch_size: int
+    focal_length: float | None
     device: str
     precision: Literal["32-true", "bf16-true", "16-true"]
     trust: list[str]
@@ -58,7 +59,7 @@ def serve(options: ServingOptions) -> None:
     checkpoint = Checkpoint.read(options.run)
     with _bound_socket(options.host, options.port) as bound:
         model = checkpoint.model(device, options.trust).to(_TYPES[options.precision])
-        app = application(model, limits)
+        app = application(model, limits, options.focal_length)
         words = f"{type(model).__name__} ({task_of(model).name}, {len(model.categories or [])} classes)"
         _run(app, bound, words)
 

@@ -41,6 +41,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--max_pixels", type=int, default=50_000_000, help="the most pixels of one image")
     parser.add_argument("--max_waiting", type=int, default=32, help="the most requests at a time; more get status 503")
     parser.add_argument("--batch_size", type=int, default=8, help="images per forward pass")
+    parser.add_argument(
+        "--focal_length",
+        type=float | None,
+        help="focal length of all images in pixels, for a model that asks for their cameras; the center is the image's",
+    )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--precision",
