@@ -70,7 +70,7 @@ class TestShapeNet:
         start = icosphere(2)
         stages = refined(tensors, features, start.vertices.double() * TURN, start.faces)
         moved = (stages[-1] - start.vertices * TURN).abs().amax(dim=0)
-        assert (moved > 0.05).all()
+        assert (moved > 1e-4).all()  # that of a random network may be small
         for given, expected in zip(raw.meshes[1:], stages, strict=True):
             torch.testing.assert_close(given.vertices.double(), expected * TURN, rtol=1e-3, atol=2e-3)
 
