@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from detkit.errors import InputError
 from detkit.heads.context import Context, Regions
 from detkit.heads.known_cameras import cameras_of
 from detkit.ops.meshes import from_box_frustum
@@ -27,8 +28,18 @@ Output = TypeVar("Output")
 
 
 def output_of(so_far: Mapping[str, Any], kind: type[Output]) -> Output | None:
-    """The output of this kind among those of the branches before; None where no branch has made one."""
-    return next((output for output in so_far.values() if isinstance(output, kind)), None)
+    """The output of this kind among those of the branches before; None where no branch has made one.
+
+    Raises:
+        InputError: two branches have made one.
+    """
+    names = [name for name, output in so_far.items() if isinstance(output, kind)]
+    if len(names) > 1:
+        raise InputError(
+            f"branches {names[0]!r} and {names[1]!r} both predict {kind.__name__.lower()}, and a branch after them "
+            "would use those of one; leave out one of the two"
+        )
+    return so_far[names[0]] if names else None
 
 
 def depth_ranges(pixels: Tensor, regions: Regions, context: Context) -> Tensor:

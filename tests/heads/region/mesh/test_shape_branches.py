@@ -291,6 +291,19 @@ class TestWrongInput:
         with pytest.raises(InputError, match="name a DepthHead before it"):
             head.decode(raw, regions, {}, _detections(scene()), context)
 
+    def test_of_two_branches_that_predict_the_same_none_is_preferred(self):
+        context = context_of(scene())
+        regions, head = regions_of(context), _mesh_head()
+        voxels, depths = (one.ideal(regions, {}, context) for one in (_voxel_head(), _head(DepthHead, hidden=8)))
+        both = {"coarse": voxels, "depth": depths, "fine": voxels}
+        with pytest.raises(InputError, match=r"branches 'coarse' and 'fine' both predict voxels, .* leave out one"):
+            head(crop_of(), regions, both, context)
+        raw = head(crop_of(), regions, {"fine": voxels}, context)
+        both = {"near": depths, "far": depths}
+        for one, own in ((head, raw), (_voxel_head(), voxels)):
+            with pytest.raises(InputError, match="branches 'near' and 'far' both predict depths"):
+                one.decode(own, regions, both, _detections(scene()), context)
+
     @pytest.mark.parametrize(
         ("scale", "shift", "message"),
         [
