@@ -14,7 +14,7 @@ from detkit.heads.context import Context
 from detkit.heads.image.shape.camera_views import CameraViews
 from detkit.heads.image.shape.single_objects import joined, rows_with
 from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement, through
-from detkit.heads.region.mesh.shape_losses import LOSSES, generator_on, sampled_surfaces, shape_losses
+from detkit.heads.region.mesh.shape_losses import LOSSES, generator_on, shape_losses
 from detkit.ops.meshes import vert_align
 from detkit.structures import Meshes
 
@@ -83,7 +83,7 @@ class ImageMeshHead(nn.Module):
         if not rows:
             return {f"mesh.{name}": attached for name in LOSSES}
         generator = generator_on(attached.device, context.generator)
-        truth = sampled_surfaces(joined(Meshes, context.truth, "meshes", rows), self.samples, generator)
+        truth = joined(Meshes, context.truth, "meshes", rows).sample_points(self.samples, generator)
         chosen = [meshes if len(rows) == len(meshes) else meshes[rows] for meshes in stages]
         totals = shape_losses(chosen, truth, self.samples, generator)
         return {f"mesh.{name}": total / len(stages) + attached for name, total in totals.items()}

@@ -19,7 +19,7 @@ from detkit.heads.region.mesh.frustums import output_of, with_meshes
 from detkit.heads.region.mesh.ignored_steps import IgnoredSteps
 from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement, through
 from detkit.heads.region.mesh.region_shapes import RegionShapes, region_shapes
-from detkit.heads.region.mesh.shape_losses import LOSSES, generator_on, sampled_surfaces, shape_losses
+from detkit.heads.region.mesh.shape_losses import LOSSES, generator_on, shape_losses
 from detkit.heads.region.mesh.voxel_head import Voxels
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.ops import is_exporting
@@ -133,7 +133,7 @@ class MeshHead(RegionBranch):
         if known.rows is not None:
             stages = [one[known.rows] for one in stages]
         generator = generator_on(known.boxes.device, context.generator)
-        truth = sampled_surfaces(_in_frustums(known), self.samples, generator)
+        truth = _in_frustums(known).sample_points(self.samples, generator)
         usable = (truth.points.abs() <= self.max_coordinate).all()
         self._ignored_steps.count(~usable)
         truth = SurfacePoints(truth.points.where(usable, 0.0), truth.normals.where(usable, 0.0), truth.counts)

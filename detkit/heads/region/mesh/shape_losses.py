@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detkit.distributed import mean_count
-from detkit.ops.meshes import SurfacePoints, chamfer_and_normal_losses, edge_length_loss, sample_points
+from detkit.ops.meshes import SurfacePoints, chamfer_and_normal_losses, edge_length_loss
 from detkit.structures import Meshes
 
 LOSSES = ("chamfer", "normals", "edge")
@@ -33,11 +33,6 @@ def shape_losses(
     return {name: torch.stack([one[number] for one in totals]).sum() for number, name in enumerate(LOSSES)}
 
 
-def sampled_surfaces(meshes: Meshes, samples: int, generator: torch.Generator | None = None) -> SurfacePoints:
-    """`samples` points of each object, see `detkit.ops.meshes.sample_points`."""
-    return sample_points(meshes.vertices, meshes.faces, meshes.face_counts, samples, generator)
-
-
 def generator_on(device: torch.device, generator: torch.Generator | None) -> torch.Generator | None:
     """`generator`, or one on `device` that it seeds: only that of a device draws there."""
     if generator is None or generator.device.type == device.type:
@@ -50,7 +45,7 @@ def _losses_of(
     meshes: Meshes, truth: SurfacePoints, samples: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The three losses after one stage."""
-    predicted = sampled_surfaces(meshes, samples, generator)
+    predicted = meshes.sample_points(samples, generator)
     device, objects = meshes.vertices.device, len(meshes)
     both = ((predicted.counts > 0) & (truth.counts > 0)).sum()
     # The operators divide by all objects, those of this process.

@@ -17,10 +17,9 @@ import torch
 from torch import nn
 
 from detkit.heads import DepthHead, Regions, VoxelHead
-from detkit.heads.region.mesh import shape_losses as losses_module
 from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement
-from detkit.heads.region.mesh.shape_losses import sampled_surfaces, shape_losses
+from detkit.heads.region.mesh.shape_losses import shape_losses
 from detkit.heads.region.mesh.voxel_head import Voxels
 from detkit.ops.meshes import SurfacePoints, vert_align
 from detkit.structures import Meshes
@@ -39,17 +38,16 @@ def _weights(prefix: str, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
     return {".".join(names.get(part, part) for part in name.split(".")): value for name, value in own.items()}
 
 
-def _centers(vertices, faces, face_counts, number, generator=None):
+def _centers(meshes, number, generator=None):
     """Those of all faces equally often, in place of random points; PyTorch3D has another order of faces."""
-    points, normals, ends = [], [], face_counts.cumsum(0)
-    for count, end in zip(face_counts.tolist(), ends.tolist(), strict=True):
-        corners = (
-            vertices[faces[end - count + torch.arange(number) % count]] if count else vertices.new_zeros(number, 3, 3)
-        )
+    points, normals = [], []
+    for vertices, faces in zip(meshes.vertices_list(), meshes.faces_list(), strict=True):
+        count = len(faces)
+        corners = vertices[faces[torch.arange(number) % count]] if count else vertices.new_zeros(number, 3, 3)
         points.append(corners.mean(dim=1))
         cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals.append(torch.nn.functional.normalize(cross, dim=1))
-    return SurfacePoints(torch.stack(points), torch.stack(normals), (face_counts > 0).long() * number)
+    return SurfacePoints(torch.stack(points), torch.stack(normals), (meshes.face_counts > 0).long() * number)
 
 
 def _first(name: str) -> Meshes:
@@ -93,10 +91,10 @@ def _as_sets_equal(own: torch.Tensor, other: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize(("name", "number"), [("cubified", 624), ("subdivided", 320)])
 def test_losses_and_their_gradient_are_those_of_the_authors(name, number, monkeypatch):
-    monkeypatch.setattr(losses_module, "sample_points", _centers)
+    monkeypatch.setattr(Meshes, "sample_points", _centers)
     features = AUTHORS["features"].clone().requires_grad_()
     truth = Meshes(list(AUTHORS["truth_vertices"]), [AUTHORS["truth_faces"]] * 3)
-    losses = shape_losses(_refined(name, features), sampled_surfaces(truth, 60), number)
+    losses = shape_losses(_refined(name, features), truth.sample_points(60), number)
     weighted = torch.stack([losses["chamfer"], 0.1 * losses["normals"], losses["edge"]])
     assert torch.allclose(weighted.double(), AUTHORS[f"{name}/losses"], rtol=2e-4)
     weighted.sum().backward()

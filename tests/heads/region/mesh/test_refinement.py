@@ -10,8 +10,8 @@ from torch import nn
 
 from detkit.heads.region.mesh import shape_losses as losses_module
 from detkit.heads.region.mesh.refinement import Aligned, MeshRefinement
-from detkit.heads.region.mesh.shape_losses import generator_on, sampled_surfaces, shape_losses
-from detkit.ops.meshes import vert_align
+from detkit.heads.region.mesh.shape_losses import generator_on, shape_losses
+from detkit.ops.meshes import SurfacePoints, vert_align
 from detkit.structures import Meshes
 from detkit.structures.meshes import icosphere
 
@@ -78,24 +78,34 @@ def test_objects_do_not_depend_on_others(seed):
         assert torch.allclose(alone.vertices, together[number].vertices, atol=1e-12)
 
 
-def test_losses_are_means_over_the_objects_that_have_surfaces():
+def _corners(meshes: Meshes, number: int, generator: torch.Generator | None = None) -> SurfacePoints:
+    """Vertices in place of random points, which depend on the other objects; those of no faces are points of none."""
+    points, normals = torch.zeros(2, len(meshes), number, 3, dtype=meshes.vertices.dtype)
+    for row, (vertices, faces) in enumerate(zip(meshes.vertices_list(), meshes.faces_list(), strict=True)):
+        if len(faces):
+            points[row] = vertices[faces[torch.arange(number) % len(faces), torch.arange(number) % 3]]
+            normals[row] = nn.functional.normalize(points[row] - vertices.mean(dim=0), dim=1)
+    return SurfacePoints(points, normals, (meshes.face_counts > 0).long() * number)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_losses_are_means_over_the_objects_that_have_surfaces(seed, monkeypatch):
     """An object without faces counts for edges alone, as in PyTorch3D."""
-    meshes = _meshes(0)
-    truth = _meshes(1)
-    generators = [torch.Generator().manual_seed(5) for _ in range(2)]
-    own = shape_losses([meshes], sampled_surfaces(truth, 400, generators[0]), 300, generators[0])
-    both = meshes[[0, 2]]
-    fewer = shape_losses([both], sampled_surfaces(truth[[0, 2]], 400, generators[1]), 300, generators[1])
-    assert float(own["edge"]) == pytest.approx(float(fewer["edge"]) * 2 / 3, rel=1e-6)
-    assert float(own["chamfer"]) == pytest.approx(float(fewer["chamfer"]), rel=0.1)  # of other random points
-    twice = shape_losses([meshes, meshes], sampled_surfaces(truth, 400, generators[0]), 300, generators[0])
-    assert float(twice["edge"]) == pytest.approx(2 * float(own["edge"]), rel=1e-6)
+    monkeypatch.setattr(Meshes, "sample_points", _corners)
+    meshes, truth = _meshes(seed), _meshes(seed + 1)
+    own = shape_losses([meshes], truth.sample_points(40), 30)
+    fewer = shape_losses([meshes[[0, 2]]], truth[[0, 2]].sample_points(40), 30)
+    twice = shape_losses([meshes, meshes], truth.sample_points(40), 30)
+    for name, share in (("chamfer", 1), ("normals", 1), ("edge", 2 / 3)):
+        assert float(own[name]) > 0
+        assert float(own[name]) == pytest.approx(share * float(fewer[name]), rel=1e-9)
+        assert float(twice[name]) == pytest.approx(2 * float(own[name]), rel=1e-9)
 
 
 def test_without_objects_losses_are_zero_and_attached():
     none = torch.zeros(0, 3, requires_grad=True)
     meshes = Meshes.of(none, Meshes([], []).topology)
-    losses = shape_losses([meshes], sampled_surfaces(Meshes([], []), 10), 10)
+    losses = shape_losses([meshes], Meshes([], []).sample_points(10), 10)
     assert {name: float(loss.detach()) for name, loss in losses.items()} == {"chamfer": 0, "normals": 0, "edge": 0}
     sum(losses.values()).backward()
     assert none.grad is not None
