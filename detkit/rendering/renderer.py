@@ -22,16 +22,16 @@ class Rendering:
     Args:
         image: ``(3, H, W)`` uint8 RGB.
         depth: ``(H, W)`` float32, z at each pixel's center, inf where nothing is.
-        object_index: ``(H, W)`` int64, the number of the mesh at each pixel, -1 where nothing is.
+        object_map: ``(H, W)`` int64, the number of the mesh at each pixel, -1 where nothing is.
     """
 
     image: Tensor
     depth: Tensor
-    object_index: Tensor
+    object_map: Tensor
 
     def masks(self, count: int) -> Tensor:
         """``(count, H, W)`` bool, the visible pixels of the first `count` meshes."""
-        return self.object_index == torch.arange(count)[:, None, None]
+        return self.object_map == torch.arange(count)[:, None, None]
 
 
 def render(

@@ -101,7 +101,7 @@ def _layer(number: int, mesh: Meshes, camera: Tensor, color: Color, size: tuple[
     shifted = camera - camera.new_tensor([[0, 0, left], [0, 0, top], [0, 0, 0]])
     red, green, blue = color
     drawn = render(mesh, shifted, (bottom - top, right - left), [Material((red / 255, green / 255, blue / 255))])
-    covered = drawn.object_index.numpy() >= 0
+    covered = drawn.object_map.numpy() >= 0
     pixels = drawn.image.permute(1, 2, 0).numpy()
     return _Layer(number, slice(top, bottom), slice(left, right), pixels, covered) if covered.any() else None
 

@@ -39,7 +39,7 @@ def draw_meshes(
     background = torch.from_numpy(canvas.transpose(2, 0, 1).copy())
     drawn = render(meshes.to("cpu"), camera.cpu(), canvas.shape[:2], materials, background=background)
     over = drawn.image.permute(1, 2, 0).numpy()
-    covered = drawn.object_index.numpy() >= 0
+    covered = drawn.object_map.numpy() >= 0
     canvas[covered] = (OPACITY * over[covered] + (1 - OPACITY) * canvas[covered]).round()
     return canvas
 
