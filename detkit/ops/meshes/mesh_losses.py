@@ -60,9 +60,9 @@ def edge_length_loss(vertices: Tensor, edges: Tensor, vertex_counts: Tensor) -> 
     check_same_device(vertices=vertices, edges=edges, vertex_counts=vertex_counts)
     start, end = as_geometry(vertices)[edges].unbind(1)
     squared = (start - end).square().sum(1)
-    owner = torch.searchsorted(vertex_counts.cumsum(0), edges[:, 0].contiguous(), right=True)
-    numbers = squared.new_zeros(len(vertex_counts)).index_add(0, owner, torch.ones_like(squared))
-    return (squared / numbers[owner]).sum() / max(1, len(vertex_counts))
+    object_index = torch.searchsorted(vertex_counts.cumsum(0), edges[:, 0].contiguous(), right=True)
+    numbers = squared.new_zeros(len(vertex_counts)).index_add(0, object_index, torch.ones_like(squared))
+    return (squared / numbers[object_index]).sum() / max(1, len(vertex_counts))
 
 
 def _one_way(queries: SurfacePoints, others: SurfacePoints, both: Tensor) -> tuple[Tensor, Tensor]:
