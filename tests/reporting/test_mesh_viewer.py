@@ -19,7 +19,7 @@ from detkit.rendering import rasterize
 from detkit.reporting import Evaluated, MeshScene, Page, PageOptions, Section, mesh_viewer, page_html
 from detkit.reporting.parts import compact_mesh
 from detkit.reporting.parts.compact_mesh import compact_scene
-from detkit.reporting.sections.mesh_sections import at_true_distances, mesh_section
+from detkit.reporting.sections.mesh_sections import at_true_distances, mesh_section, worth_showing
 from detkit.structures import Detections, Meshes, Target
 from detkit.structures.meshes import icosphere
 from detkit.tasks import MeshDetection, Reconstruction
@@ -129,6 +129,39 @@ class TestSection:
         for content in contents:
             truth, prediction = content["scenes"]
             assert truth == prediction
+
+    def test_of_an_object_the_best_detection_is_shown(self):
+        """Of no object the certain ones; two on the first object, of another class and with a lower score, hide."""
+        boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
+        objects = Target(boxes, torch.zeros(3, dtype=torch.int64))
+        alone = torch.tensor([[60.0, 0, 70, 10], [63, 0, 73, 10], [80, 0, 90, 10]])
+        own = torch.cat((boxes[[0, 0, 0, 1, 2]] + torch.tensor([1, 0, 0, 0, 6])[:, None], alone))
+        scores = torch.tensor([0.6, 0.9, 0.4, 0.35, 0.49, 0.5, 0.95, 0.45])
+        found = Detections(own, scores, torch.tensor([0, 1, 0, 1, 0, 0, 0, 0]))
+        shown = worth_showing(found, objects, 0.3)
+        assert shown.scores.tolist() == scores[[6, 1, 5, 3]].tolist()
+        assert shown.labels.tolist() == [0, 1, 0, 1]
+        assert worth_showing(found, objects, 0.8).scores.tolist() == scores[[6, 1]].tolist()
+        nothing_known = worth_showing(found, replace(objects, boxes=None), 0.3)
+        assert nothing_known.scores.tolist() == scores[[6, 1, 0, 5]].tolist()
+        assert len(worth_showing(Detections.empty(), objects, 0.3)) == 0
+
+    def test_objects_hidden_by_others_of_them_are_left_out(self, dataset):
+        """Of the meshes, and of the sentence above them."""
+
+        def several(_, targets):
+            (truth,) = perfect(None, targets)
+            twice = truth[torch.arange(len(truth)).repeat(2)]
+            return [replace(twice, scores=torch.linspace(1, 0.4, len(twice)))]
+
+        evaluated = Evaluated({}, dataset, PageOptions(images=1), several)
+        (section,) = mesh_section(evaluated)
+        (content,) = contents_of(section.parts)
+        truth, prediction = content["scenes"]
+        assert len(prediction["objects"]) == len(truth["objects"]) > 0
+        page = "".join(section.parts)
+        assert "IoU is above 0.3. Of each object the detection with the highest score is shown" in page
+        assert f"if the score is at least {evaluated.options.score_threshold:g}. Detections of no object" in page
 
     def test_detections_of_no_object_get_the_median_distance(self):
         ball = icosphere(1)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
+from detkit.evaluation.meshes.detected_meshes import LEAST_BOX_IOU, match_detections
 from detkit.evaluation.meshes.given_meshes import center_depths, enlarged
 from detkit.ops import box_iou
 from detkit.reporting.evaluated import Evaluated
@@ -22,18 +23,25 @@ from detkit.visualization import draw_answer, draw_detections
 from detkit.visualization.colors import Color, class_color
 
 MOST_IMAGES = 8
-_SAME_OBJECT = 0.3
-"""The least IoU of a detection with the object whose distance it gets, as `MeshEvaluator` has it."""
+LEAST_SCORE_ALONE = 0.5
+"""The least score of a detection of no object that is shown."""
+_DETECTIONS = (
+    "A detection belongs to the object that its box overlaps most, if their IoU is above {iou:g}. Of each object the "
+    "detection with the highest score is shown, whatever its class, if the score is at least {score:g}. Detections of "
+    "no object are shown if their score is at least {alone:g}."
+)
 _DISTANCES = (
     "An image does not tell how far away an object is. Each predicted mesh is shown at the distance of the object that "
-    "its box overlaps most, if their IoU is above 0.3, else at the median distance of the image's objects."
+    "it belongs to, else at the median distance of the image's objects."
 )
 
 
 def mesh_section(evaluated: Evaluated) -> list[Section]:
     """Images spread over the data, each with its true meshes and those of its detections; nothing where none can be
     shown."""
-    return _section(evaluated, _of_detections, [paragraph(_DISTANCES)])
+    score = evaluated.options.score_threshold
+    rule = _DETECTIONS.format(iou=LEAST_BOX_IOU, score=score, alone=max(LEAST_SCORE_ALONE, score))
+    return _section(evaluated, _of_detections, [paragraph(rule), paragraph(_DISTANCES)])
 
 
 def object_mesh_section(evaluated: Evaluated) -> list[Section]:
@@ -73,7 +81,7 @@ def _of_truth(objects: Target, categories: Sequence[Category]) -> list[MeshScene
 
 def _of_detections(evaluated: Evaluated, image: np.ndarray, target: Target, answer: Detections) -> Parts:
     threshold = evaluated.options.score_threshold
-    found = answer[answer.scores >= threshold]
+    found = worth_showing(answer, target.objects(), threshold)
     classes = answer.categories or evaluated.dataset.categories
     meshes = Meshes([], []) if found.meshes is None else at_true_distances(found, target.objects())
     scene = MeshScene(f"prediction: {_counted(found.labels, classes)}", meshes, _colors(found.labels))
@@ -85,6 +93,28 @@ def _of_object(evaluated: Evaluated, image: np.ndarray, target: Target, answer: 
     labels = objects.labels if objects.labels is not None and len(objects.labels) == 1 else torch.zeros(1).long()
     drawn = StripImage("prediction", draw_answer(image, answer, evaluated.dataset.categories))
     return MeshScene("prediction", answer.meshes, _colors(labels)), drawn
+
+
+def worth_showing(answer: Detections, objects: Target, threshold: float) -> Detections:
+    """The best detection of each true object, and those of no object that are rather certain, best first.
+
+    Others of an object would hide the best one. Detections belong to objects as `MeshEvaluator` has it.
+
+    Args:
+        answer: of an image, on the CPU.
+        objects: of that image. Without boxes, all detections are of no object.
+        threshold: the least score of a detection.
+    """
+    found = answer[answer.scores >= threshold]
+    boxes = torch.zeros(0, 4) if objects.boxes is None else objects.boxes
+    labels = np.zeros(len(boxes), dtype=np.int64)  # of no importance
+    matched = match_detections(found.boxes, found.scores, np.zeros(len(found), dtype=np.int64), boxes, labels)
+    _, best = np.unique(matched.objects, return_index=True)
+    chosen = found.scores >= LEAST_SCORE_ALONE
+    chosen[matched.rows] = False
+    chosen[matched.rows[best]] = True
+    shown = found[chosen]
+    return shown[shown.scores.argsort(descending=True, stable=True)]
 
 
 def at_true_distances(found: Detections, objects: Target) -> Meshes:
@@ -99,7 +129,7 @@ def at_true_distances(found: Detections, objects: Target) -> Meshes:
         return found.meshes
     depths = center_depths(objects.meshes)
     overlaps, rows = box_iou(found.boxes, objects.boxes).max(dim=1)
-    return enlarged(found.meshes, torch.where(overlaps > _SAME_OBJECT, depths[rows], depths.median()))
+    return enlarged(found.meshes, torch.where(overlaps > LEAST_BOX_IOU, depths[rows], depths.median()))
 
 
 def _counted(labels: torch.Tensor, categories: Sequence[Category]) -> str:
