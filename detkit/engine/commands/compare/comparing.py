@@ -12,6 +12,7 @@ from rich import get_console
 from detkit.engine.commands.compare.compared_sources import ComparedSource, is_results_file, open_source
 from detkit.errors import InputError
 from detkit.evaluation.tables.detection_report import write_numbers
+from detkit.evaluation.tables.printed_tables import print_table
 from detkit.files import check_writable
 from detkit.trust.comparison import Comparison, check_samples, compare
 from detkit.trust.comparison.comparison_report import class_comparison_table, comparison_entry, comparison_table
@@ -145,9 +146,9 @@ def _print(sources: Sequence[ComparedSource], comparisons: Mapping[str, Comparis
     for name, source in zip(NAMES, sources, strict=True):
         console.print(f"{name}: {source.path}", highlight=False, soft_wrap=True, markup=False)
     for comparison in comparisons.values():
-        console.print(comparison_table(comparison), highlight=False, markup=False)
+        print_table(console, comparison_table(comparison))
         if comparison.by_class:
-            console.print(class_comparison_table(comparison), highlight=False, markup=False)
+            print_table(console, class_comparison_table(comparison))
     for name, comparison in comparisons.items():
         title = f"{name}: " if len(comparisons) > 1 else ""
         for sentence in (*comparison.notes, verdict(comparison), outlook(comparison)):

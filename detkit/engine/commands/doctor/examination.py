@@ -30,6 +30,7 @@ from detkit.engine.trainer.failures import in_one_sentence
 from detkit.engine.training_loop import check_sources
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
+from detkit.evaluation.tables.printed_tables import print_table
 from detkit.files import check_writable
 from detkit.learners import Learner, Phase
 from detkit.models import VisionModel
@@ -220,7 +221,7 @@ def show(console: Console, finding: Finding) -> None:
     console.print(finding.sentence, soft_wrap=True, highlight=False, markup=False)
     stages = finding.numbers.get("stages")
     if stages:
-        console.print(_table(stages), markup=False)
+        print_table(console, _table(stages))
     for note in finding.notes:
         console.print(f"         - {note}", soft_wrap=True, highlight=False, markup=False)
 

@@ -30,6 +30,7 @@ from detkit.engine.evaluators import by_name, make_evaluators, recorded_evaluato
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.evaluation.tables.detection_report import write_numbers
+from detkit.evaluation.tables.printed_tables import print_table
 from detkit.files import check_writable
 from detkit.models import VisionModel
 from detkit.tasks import task_of, task_of_results
@@ -157,7 +158,7 @@ def report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> d
         report = evaluator.report(evaluator.evaluation, report_options)
         numbers[name] = report.numbers
         for table in report.tables:
-            console.print(table, highlight=False, markup=False, soft_wrap=isinstance(table, str))
+            print_table(console, table)
     if options.out:
         write_numbers(options.out, numbers)
     return numbers

@@ -16,6 +16,7 @@ from detkit.engine.commands.inspect.inspect_command import InspectOptions
 from detkit.engine.commands.inspect.recipe_on_data import with_recipe
 from detkit.engine.commands.report.run_facts import made
 from detkit.engine.config.parser import ParsedCommand, command_parser, write_json
+from detkit.evaluation.tables.printed_tables import print_table
 from detkit.files import write_whole
 from detkit.reporting import Page, Section, page_html
 from detkit.trust.inspection import Inspection, Table, inspect_data
@@ -88,7 +89,7 @@ def show_table(console: Console, table: Table) -> None:
         column.justify = "right"
     for row in table.rows[:_MOST_ROWS]:
         printed.add_row(*map(str, row))
-    console.print(printed, markup=False)
+    print_table(console, printed)
     if len(table.rows) > _MOST_ROWS:
         console.print(f"… and {len(table.rows) - _MOST_ROWS} more rows, which --out lists", highlight=False)
 

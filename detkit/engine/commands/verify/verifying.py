@@ -23,6 +23,7 @@ from detkit.engine.evaluators import make_evaluators
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.evaluation.tables.detection_report import write_numbers
+from detkit.evaluation.tables.printed_tables import print_table
 from detkit.exporting.runtimes import open_exported
 from detkit.files import check_writable
 from detkit.models import VisionModel
@@ -159,8 +160,8 @@ def _certificate(examination: Examination, own: Mapping[str, Evaluator], options
 
 def _print(certificates: Sequence[Certificate]) -> None:
     console = get_console()
-    console.print(numbers_table(list(certificates)), highlight=False, markup=False)
+    print_table(console, numbers_table(list(certificates)))
     for one in certificates:
-        console.print(difference_table(one), highlight=False, markup=False)
+        print_table(console, difference_table(one))
         for line in lines(one):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
