@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import TextType
 
 _AROUND = 3
 """Characters that a column takes besides its own: two spaces and a border."""
@@ -85,7 +86,7 @@ def _widths(needs: Sequence[_Need], room: int) -> list[int]:
     return widths
 
 
-def _part(table: Table, indices: Sequence[int], widths: Sequence[int], title: RenderableType | None) -> Table:
+def _part(table: Table, indices: Sequence[int], widths: Sequence[int], title: TextType | None) -> Table:
     """Some columns of a table, of these widths."""
     columns = [table.columns[index].copy() for index in indices]
     for column, width in zip(columns, widths, strict=True):

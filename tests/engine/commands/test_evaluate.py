@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from rich import get_console
 
 import detkit
 from detkit.data import CocoDataset, find_split
@@ -127,14 +128,16 @@ def test_two_evaluators_of_one_name_are_refused_of_a_file_too(shapes_root, detki
     assert "two are called bbox" in said
 
 
-def test_names_of_classes_are_printed_as_they_are(tmp_path, capfd):
-    names = ["[/x]", "[dog]"]
+@pytest.mark.parametrize("names", [["[/x]", "[dog]"], [f"rather_long_name_{letter}" for letter in "abcdefgh"]])
+def test_names_of_classes_are_printed_as_they_are(names, tmp_path, capfd, monkeypatch):
+    """Also where they do not fit a terminal of 80 columns."""
+    monkeypatch.setattr(get_console(), "_width", 80)
     truth = {
         "images": [{"id": 1, "width": 64, "height": 48}],
         "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
         "annotations": [
-            {"id": 1 + k, "image_id": 1, "category_id": k, "bbox": [9 * k, 5, 8, 9], "area": 72, "iscrowd": 0}
-            for k in range(2)
+            {"id": 1 + k, "image_id": 1, "category_id": k, "bbox": [7 * k, 5, 6, 9], "area": 54, "iscrowd": 0}
+            for k in range(len(names))
         ],
     }
     found = [
@@ -147,4 +150,7 @@ def test_names_of_classes_are_printed_as_they_are(tmp_path, capfd):
         main(["eval", "--annotations", paths[0], "--detections", paths[1], "--per_class", "--confusion", paths[2]]) == 0
     )
     shown = capfd.readouterr().out
-    assert all(shown.count(name) == 3 for name in names)  # of the metrics, and twice of the confusions
+    tables = shown.count("COCO bbox by class") + shown.count("confusion, ")  # parts of them have all rows
+    assert tables == 2 if len(names) == 2 else tables > 2
+    assert all(shown.count(name) == tables + 1 for name in names)  # and once in the head of a confusion
+    assert "…" not in shown
