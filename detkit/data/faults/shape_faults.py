@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from detkit.data.faults.box_faults import at_objects
 from detkit.data.faults.problem import MOST_EXAMPLES, Problem, counted
 from detkit.data.faults.written_split import WrittenSplit
 from detkit.data.formats.fields.field_reader import CocoFile, annotation_name
@@ -26,6 +30,8 @@ def shape_problems(split: WrittenSplit) -> list[Problem]:
     return [
         *_problem(split, wrong, "wrong_shapes", f"of {len(rows)}"),
         *_problem(split, broken, "wrong_shape_files", f"of {len(read)} whose files were read"),
+        *_without(split, "model", "mesh", "objects_without_mesh"),
+        *_without(split, "voxel", "voxels", "objects_without_voxels"),
     ]
 
 
@@ -44,6 +50,21 @@ def _problem(split: WrittenSplit, faults: dict[int, str], name: str, among: str)
             [[row] for row in list(faults)[:MOST_EXAMPLES]],
         )
     ]
+
+
+def _without(split: WrittenSplit, key: str, shape: str, name: str) -> Iterator[Problem]:
+    """The objects beside crowds that have no file under a key, where others have one."""
+    rows = np.array([row for row, one in enumerate(split.shapes) if key not in one], dtype=np.int64)
+    rows = rows[~split.iscrowd[rows]]
+    if len(rows) < (~split.iscrowd).sum():
+        yield from at_objects(
+            split,
+            rows,
+            name,
+            "note",
+            f"{counted(len(rows), 'object has', 'objects have')} no {shape}, though others have",
+            f"they teach a model no shape; give their {key}, or leave them out",
+        )
 
 
 def _fault(split: WrittenSplit, row: int, reads_files: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from detkit.errors import InputError
 from detkit.files import named_beside
 from detkit.files.json_values import shown
 
+logger = logging.getLogger(__name__)
+
 _TOLERANCE = 0.01  # of the products of a rotation's rows: files state few digits
 
 
@@ -22,6 +25,8 @@ def read_posed_files(
     entries: Sequence[dict[str, Any]], file: CocoFile, key: str, suffixes: Collection[str]
 ) -> tuple[np.ndarray, Poses]:
     """The path of each object's file ``(m,)``, empty where it has none, and its pose, see `Poses`.
+
+    A warning gives the number of objects without a file.
 
     Args:
         entries: of all objects, ordered by image.
@@ -39,6 +44,7 @@ def read_posed_files(
             "from this file"
         )
     _check_whole_images(entries, is_named, file, key)
+    _warn_of_unnamed(entries, is_named, file, key)
     found: dict[str, str] = {}
     paths, poses = [""] * len(entries), np.zeros((len(entries), 3, 4))
     for row, entry in enumerate(entries):
@@ -87,7 +93,22 @@ def _check_whole_images(entries: Sequence[dict[str, Any]], is_named: Sequence[bo
     """Of an image, all objects have a file or none has; crowds need none."""
     named = {entry["image_id"] for entry, one in zip(entries, is_named, strict=True) if one}
     for entry, one in zip(entries, is_named, strict=True):
-        if not one and entry["image_id"] in named and not (entry.get("iscrowd") or entry.get("ignore")):
+        if not one and entry["image_id"] in named and not _is_crowd(entry):
             raise InputError(
                 f"{file.path}: {annotation_name(entry)} has no {key!r}, but other objects of the image have one: add it"
             )
+
+
+def _warn_of_unnamed(entries: Sequence[dict[str, Any]], is_named: Sequence[bool], file: CocoFile, key: str) -> None:
+    """Log how many objects beside crowds have no file."""
+    objects = [(entry, one) for entry, one in zip(entries, is_named, strict=True) if not _is_crowd(entry)]
+    without = [entry for entry, one in objects if not one]
+    if without:
+        logger.warning(
+            "%s: %d of %d objects have no %r (first: %s): they teach no shape",
+            file.path, len(without), len(objects), key, annotation_name(without[0]),
+        )  # fmt: skip
+
+
+def _is_crowd(entry: dict[str, Any]) -> bool:
+    return bool(entry.get("iscrowd") or entry.get("ignore"))
