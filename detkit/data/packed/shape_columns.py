@@ -70,12 +70,19 @@ class PosedFiles(Column):
 
 @dataclass(frozen=True)
 class MeshFiles(PosedFiles):
-    """The mesh of each object."""
+    """The mesh of each object.
+
+    Raises:
+        InputError: on access, a mesh has no faces, or is not in front of the camera.
+    """
 
     key = "model"
 
     def placed(self, paths: list[str], poses: Poses, image: ImageFacts) -> Meshes:
         read = [read_kept_mesh(path) if path else Meshes([torch.zeros(0, 3)], [_no_faces()]) for path in paths]
+        for path, mesh in zip(paths, read, strict=True):
+            if path:
+                check_surface(mesh, f"{image.source}: in image {image.image_id!r}, {path}")
         points = [one.vertices for one in read]
         return Meshes.cat(read).with_vertices(_together(points, paths, poses, image))
 
@@ -90,6 +97,12 @@ class VoxelFiles(PosedFiles):
         read = [read_kept_points(path) if path else torch.zeros(0, 3) for path in paths]
         counts = torch.tensor([len(points) for points in read], dtype=torch.int64)
         return PointClouds.of(_together(read, paths, poses, image), counts)
+
+
+def check_surface(mesh: Meshes, name: str) -> None:
+    """Raise an `InputError` that calls the mesh `name` where it has no faces."""
+    if not len(mesh.faces):
+        raise InputError(f"{name} has no faces, and so no surface to learn; repair the file, or leave the object out")
 
 
 def points_in_front(points: Tensor, pose: np.ndarray, name: str) -> Tensor:

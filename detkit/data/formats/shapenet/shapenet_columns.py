@@ -15,7 +15,7 @@ from detkit.data.formats.shapenet.shapenet_folders import mesh_file, views_file,
 from detkit.data.formats.shapenet.shapenet_views import read_views
 from detkit.data.packed.columns import Column, ImageFacts
 from detkit.data.packed.file_cache import FileCache
-from detkit.data.packed.shape_columns import points_in_front
+from detkit.data.packed.shape_columns import check_surface, points_in_front
 from detkit.errors import InputError
 from detkit.structures import Meshes, PointClouds
 
@@ -65,6 +65,7 @@ class ViewedMeshes(ViewedShapes):
     def seen(self, model: str, pose: np.ndarray) -> Meshes:
         path = mesh_file(self.root, model)
         mesh = self.cache.mesh(path, model)
+        check_surface(mesh, path)
         return mesh.with_vertices(points_in_front(mesh.vertices, pose, path))
 
 

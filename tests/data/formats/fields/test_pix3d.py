@@ -279,6 +279,13 @@ def _nan_vertex(content, root):
     write_obj(root / "model/chair/box.obj", CORNERS * [[np.nan if row == 3 else 1] for row in range(8)])
 
 
+def _no_faces(content, root):
+    """Of the second object alone, without its voxels."""
+    write_obj(root / "model/chair/points.obj", faces=FACES[:0])
+    content["annotations"][1] = {**content["annotations"][1], "model": "model/chair/points.obj"}
+    del content["annotations"][1]["voxel"]
+
+
 ROTATION = np.eye(3)
 NAMED = "pix3d_s1_train.json: annotation 2 of image 2"
 FAULTS = {
@@ -304,6 +311,7 @@ FAULTS = {
     "behind": (_set(trans_mat=[0, 0, -2.0]), "meshes", "model/chair/box.obj reaches from z = -2"),
     "around": (_set(trans_mat=[0, 0, 0.05]), "voxels", "but the camera sees what lies at z > 0 alone"),
     "NaN vertex": (_nan_vertex, "meshes", "box.obj, line 4: vertex 3 has a coordinate that is no finite number"),
+    "no faces": (_no_faces, "meshes", "model/chair/points.obj has no faces, and so no surface to learn; repair the"),
 }  # fmt: skip
 
 

@@ -239,6 +239,10 @@ def _views(text):
     return lambda root: (root / path).write_text(text)
 
 
+def _no_faces(root):
+    (root / "ShapeNetCore.v1/02691156/a1/model.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 1\n")
+
+
 def _splits(content):
     return lambda root: (root / "pix2mesh_splits_val05.json").write_text(json.dumps(content))
 
@@ -263,6 +267,7 @@ FAULTS = {
     "four numbers": (_views("10 20 0 0.9\n" + GOOD * 3), "line 1: '10 20 0 0.9' are not the five numbers of a view"),
     "NaN": (_views(GOOD + "10 nan 0 0.9 25\n"), "line 2: '10 nan 0 0.9 25' are not the five numbers of a view"),
     "turned": (_views("10 20 5 0.9 25\n"), "a view has no in-plane rotation and a distance above 0, this one has 5"),
+    "no faces": (_no_faces, "ShapeNetCore.v1/02691156/a1/model.obj has no faces, and so no surface to learn"),
     "within": (_views("10 20 0 0.1 25\n" * 4), "ShapeNetCore.v1/02691156/a1/model.obj reaches from z = -"),
 }  # fmt: skip
 
