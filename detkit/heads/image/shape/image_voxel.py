@@ -16,7 +16,7 @@ from detkit.errors import InputError
 from detkit.heads.context import Context
 from detkit.heads.image.shape.camera_views import CameraViews
 from detkit.heads.image.shape.single_objects import joined, rows_with
-from detkit.heads.region.mesh.region_shapes import ShapeField
+from detkit.heads.region.mesh.region_shapes import ShapeField, error_of_object
 from detkit.heads.region.mesh.voxel_layers import VoxelLayers
 from detkit.heads.scored_boxes import Sizes
 from detkit.ops.meshes import cubify
@@ -127,8 +127,7 @@ class ImageVoxelHead(VoxelLayers):
             if len(rows) > 1:
                 for row in rows:  # one by one, to name the image
                     self._true_voxels(targets, [row], views)
-            name = f"image id {targets[rows[0]].image_id!r}"
-            raise InputError(f"{name}: {str(error).removeprefix('mesh 0: ')}") from None
+            raise error_of_object(f"image id {targets[rows[0]].image_id!r}", error) from None
         is_outside: list[bool] = (~voxels.flatten(1).any(dim=1)).tolist()
         if any(is_outside):
             near, far = views.depth_range

@@ -18,11 +18,14 @@ from detkit.errors import InputError
 from detkit.heads.context import Context, Regions
 from detkit.heads.known_cameras import cameras_of
 from detkit.ops.meshes import check_depth_ranges, object_depth_ranges
+from detkit.ops.meshes.voxels.voxelize import OpenSurfaceError
 from detkit.structures import Meshes, PointClouds, Target
 from detkit.structures.device_transfer import to_device
 
 ShapeField = Literal["meshes", "voxels"]
 """The field of `Target` that holds the shapes: surfaces, or the centers of occupied cells."""
+
+_SETTING = ", and set voxel_head.init_args.truth: voxels"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,12 @@ def region_shapes(regions: Regions, context: Context, field: ShapeField) -> Regi
     if field not in known:
         known[field] = _read(regions, context, field)
     return known[field]
+
+
+def error_of_object(name: str, error: InputError) -> InputError:
+    """An error of an operator about its only mesh, which is to be called `name`."""
+    advice = _SETTING if isinstance(error, OpenSurfaceError) else ""
+    return InputError(f"{name}: {str(error).removeprefix('mesh 0: ')}{advice}")
 
 
 class _Shapes(NamedTuple):

@@ -21,7 +21,7 @@ from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mesh.depth_head import Depths
 from detkit.heads.region.mesh.frustums import output_of, with_meshes
-from detkit.heads.region.mesh.region_shapes import RegionShapes, ShapeField, region_shapes
+from detkit.heads.region.mesh.region_shapes import RegionShapes, ShapeField, error_of_object, region_shapes
 from detkit.heads.region.mesh.voxel_layers import VoxelLayers
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.ops.meshes import cubify
@@ -160,7 +160,7 @@ class VoxelHead(VoxelLayers, RegionBranch):
                         known.shapes[one], known.boxes[one], known.cameras[one], self._size, ranges[one]
                     )
                 except InputError as error:
-                    raise InputError(f"{known.name(row)}: {str(error).removeprefix('mesh 0: ')}") from None
+                    raise error_of_object(known.name(row), error) from None
             raise
 
 

@@ -19,6 +19,10 @@ BLOCK = 2**18
 """Rows of cells that triangles cross, and cells among them, that are held at once."""
 
 
+class OpenSurfaceError(InputError):
+    """A mesh has no inside."""
+
+
 @torch.no_grad()
 def voxelize(vertices: Tensor, faces: Tensor, face_counts: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Mark the cells whose center lies inside a closed mesh: where its surface winds around the center.
@@ -43,8 +47,9 @@ def voxelize(vertices: Tensor, faces: Tensor, face_counts: Tensor, size: tuple[i
         grid, has no cell.
 
     Raises:
-        InputError: shape, dtype, device or size does not fit, an object's coordinate is not finite, or a column of
-            cells enters an object and does not leave it: its faces are no closed surface, or are not turned alike.
+        InputError: shape, dtype, device or size does not fit, or an object's coordinate is not finite.
+        OpenSurfaceError: a column of cells enters an object and does not leave it: its faces are no closed surface, or
+            are not turned alike.
     """
     check_shape("vertices", vertices, ("V", 3))
     check_shape("faces", faces, ("F", 3))
@@ -64,7 +69,7 @@ def voxelize(vertices: Tensor, faces: Tensor, face_counts: Tensor, size: tuple[i
     winding = winding.cumsum_(1)
     is_open = winding[:, depth].flatten(1).any(1)
     if bool(is_open.any()):
-        raise InputError(
+        raise OpenSurfaceError(
             f"mesh {int(is_open.nonzero()[0])}: its faces are no closed surface, or are not all turned alike, so it "
             "has no inside; repair it, or give the object's voxels"
         )

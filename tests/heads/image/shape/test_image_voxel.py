@@ -95,7 +95,7 @@ def test_what_cannot_be_learned_is_named():
             ball(center=(0.0, 0.0, 0.2)),
             r"image id 7: its vertices reach to z = -0.1\d*, which is not in front of",
         ),
-        (opened, "image id 7: its faces are no closed surface"),
+        (opened, "image id 7: its faces are no closed surface.*and set voxel_head.init_args.truth: voxels"),
         (bare, "image id 7: its mesh has vertices but no faces"),
     ):
         with pytest.raises(InputError, match=message):

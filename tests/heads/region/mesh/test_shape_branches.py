@@ -345,7 +345,8 @@ class TestWrongInput:
         opened = Meshes(targets[0].meshes.vertices_list(), [faces[0], faces[1][40:]])
         context = context_of([replace(targets[0], meshes=opened), targets[1]])
         regions, head = regions_of(context), _voxel_head()
-        with pytest.raises(InputError, match=r"^image id image 0, object 1: its faces are no closed surface"):
+        named = r"^image id image 0, object 1: its faces are no closed surface.*voxel_head\.init_args\.truth: voxels$"
+        with pytest.raises(InputError, match=named):
             head.losses(head(crop_of(), regions, {}, context), regions, {}, context)
         points = _voxel_head(truth="voxels")
         assert points.losses(points(crop_of(), regions, {}, context), regions, {}, context)["voxel"] > 0
