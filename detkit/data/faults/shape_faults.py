@@ -13,8 +13,11 @@ from detkit.data.faults.written_split import WrittenSplit
 from detkit.data.formats.fields.field_reader import CocoFile, annotation_name
 from detkit.data.formats.fields.mesh_readers import CameraReader, MeshReader, VoxelReader
 from detkit.data.packed.columns import ImageFacts
+from detkit.data.packed.shape_columns import read_kept_mesh
 from detkit.data.spread import evenly_spread
 from detkit.errors import InputError
+from detkit.files import named_beside
+from detkit.structures.meshes import have_inside
 
 _MOST_OBJECTS = 100  # whose files are read: a mesh may take a second
 _READERS: dict[str, MeshReader | VoxelReader] = {"model": MeshReader(), "voxel": VoxelReader()}
@@ -30,6 +33,7 @@ def shape_problems(split: WrittenSplit) -> list[Problem]:
     return [
         *_problem(split, wrong, "wrong_shapes", f"of {len(rows)}"),
         *_problem(split, broken, "wrong_shape_files", f"of {len(read)} whose files were read"),
+        *_open(split, [row for row in read if row not in broken and "model" in split.shapes[row]]),
         *_without(split, "model", "mesh", "objects_without_mesh"),
         *_without(split, "voxel", "voxels", "objects_without_voxels"),
     ]
@@ -50,6 +54,27 @@ def _problem(split: WrittenSplit, faults: dict[int, str], name: str, among: str)
             [[row] for row in list(faults)[:MOST_EXAMPLES]],
         )
     ]
+
+
+def _open(split: WrittenSplit, rows: list[int]) -> Iterator[Problem]:
+    """The objects among `rows` whose mesh has no inside: a note where all of these have voxels."""
+    paths = {row: named_beside(Path(split.source), split.shapes[row]["model"]) for row in rows}
+    is_open = {path: not bool(have_inside(read_kept_mesh(path))) for path in sorted(set(paths.values()))}
+    without = [row for row in rows if is_open[paths[row]]]
+    if without:
+        has_voxels = all("voxel" in split.shapes[row] for row in without)
+        yield Problem(
+            "open_meshes",
+            "note" if has_voxels else "warning",
+            split.name,
+            len(without),
+            f"the meshes of {len(without)} of {counted(len(rows), 'object')} whose files were read are not closed, or "
+            "their faces are not all turned alike",
+            ("" if has_voxels else "close them, or give their voxels, and ")
+            + "set voxel_head.init_args.truth: voxels; a voxel head that learns from meshes stops at them",
+            [f"{split.place(row)}: {paths[row]}" for row in without[:MOST_EXAMPLES]],
+            [[row] for row in without[:MOST_EXAMPLES]],
+        )
 
 
 def _without(split: WrittenSplit, key: str, shape: str, name: str) -> Iterator[Problem]:

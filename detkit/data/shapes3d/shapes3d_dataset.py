@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,8 @@ from detkit.data.shapes3d.solids import SOLIDS, Solid, solids_of_folder
 from detkit.errors import InputError
 from detkit.structures import Category, Target
 
+logger = logging.getLogger(__name__)
+
 COUNTS = {"train": 1000, "val": 200, "test": 200}
 
 _READABLE = ALWAYS_READ | {"masks", "meshes", "camera"}
@@ -29,6 +32,7 @@ class Shapes3D(ImageDataset):
     seed, the split and its index.
 
     Boxes, areas and masks are those of the visible part; all objects lie in the image. Meshes are in the camera frame.
+    A warning names files of `root` that are not closed.
 
     Args:
         split: a key of `counts`.
@@ -77,6 +81,7 @@ class Shapes3D(ImageDataset):
         self.contrast, self.noise = contrast, noise
         self.arranging = ArrangementOptions(max_objects, object_size, centered, upright, min_visible)
         self.solids = _chosen(SOLIDS if root is None else solids_of_folder(root), names)
+        _warn_of_open(self.solids)
         self.reads = ALWAYS_READ
         self._seeds = (seed, *split.encode())
 
@@ -162,6 +167,26 @@ def _chosen(solids: Sequence[Solid], names: Sequence[str] | None) -> list[Solid]
     if unknown or not names or len(set(names)) != len(names):
         raise InputError(f"Shapes3D: names must be some of {', '.join(known)}, each once, got {names}")
     return [solids[known.index(name)] for name in names]
+
+
+def _warn_of_open(solids: Sequence[Solid]) -> None:
+    """Log which mesh files have no inside, so that no voxels can be made of them."""
+    files = [solid.open_file for solid in solids if solid.open_file is not None]
+    if not files:
+        return
+    closed = [solid.name for solid in solids if solid.open_file is None]
+    advice = f"leave them out with names={closed}" if closed else "give other ones"
+    names = ", ".join(file.name for file in files)
+    _warn_once(
+        f"{files[0].parent}: {names}: not closed, or not all faces are turned alike, but a voxel head learns from "
+        f"closed meshes alone; {advice}"
+    )
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:
+    """Log a warning, but not again for the next split."""
+    logger.warning("%s", sentence)
 
 
 def _check_options(counts: dict[str, int], image_size: tuple[int, int], contrast: float, noise: float) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detkit.errors import InputError
 from detkit.files import visible
 from detkit.mesh_files import MESH_SUFFIXES, read_mesh
-from detkit.structures.meshes import icosphere
+from detkit.structures.meshes import have_inside, icosphere
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -33,10 +33,12 @@ class Solid:
     Args:
         name: of the class.
         draw: gives vertices ``(V, 3)`` and faces ``(F, 3)`` of one of random proportions.
+        open_file: the mesh file that it is from, if that has no inside: it is not closed, or not turned alike.
     """
 
     name: str
     draw: Callable[[np.random.Generator], Surface]
+    open_file: Path | None = None
 
     def drawn(self, random: np.random.Generator) -> Surface:
         """One of random proportions: its bounding box around the origin, its farthest vertex at distance 1."""
@@ -125,8 +127,7 @@ def solids_of_folder(folder: str | Path) -> list[Solid]:
     for stem in stems:
         if stems.count(stem) > 1:
             raise InputError(f"{folder}: several mesh files are named {stem}, and each is a class; rename all but one")
-    solids = (Solid(path.stem, _Fixed(*_of_file(path))) for path in paths)
-    return sorted(solids, key=lambda solid: solid.name)
+    return sorted(map(_of_file, paths), key=lambda solid: solid.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +141,12 @@ class _Fixed:
         return self.vertices, self.faces
 
 
-def _of_file(path: Path) -> Surface:
+def _of_file(path: Path) -> Solid:
     meshes = read_mesh(path)
     vertices, faces = meshes.vertices.double().numpy(), meshes.faces.numpy()
     if not len(faces) or not np.ptp(vertices, axis=0).any():
         raise InputError(f"{path}: this mesh has no faces, or all of its vertices are one point; remove the file")
-    return vertices, faces
+    return Solid(path.stem, _Fixed(vertices, faces), None if have_inside(meshes) else path)
 
 
 def extruded(outline: Floats) -> Surface:

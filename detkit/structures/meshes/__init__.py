@@ -6,6 +6,7 @@ right-hand rule, and edge i of a face lies opposite its corner i.
 
 from detkit.structures.meshes.frustum_shapes import true_frustum_voxels, true_voxels_between
 from detkit.structures.meshes.icosphere import icosphere
+from detkit.structures.meshes.insides import have_inside
 from detkit.structures.meshes.meshes import Meshes
 from detkit.structures.meshes.point_clouds import PointClouds
 from detkit.structures.meshes.subdivision import subdivided, subdivided_values
@@ -15,6 +16,7 @@ __all__ = [
     "Meshes",
     "PointClouds",
     "Topology",
+    "have_inside",
     "icosphere",
     "subdivided",
     "subdivided_values",
