@@ -45,7 +45,8 @@ def sample_points(
         drawn alike. An object without faces has `counts` 0, and zeros; others have S.
 
     Raises:
-        InputError: shape, dtype or device does not fit, or `number` is negative.
+        InputError: shape, dtype or device does not fit, or `number` is negative; on the CPU, a face names no vertex, or
+            the counts do not sum to F.
     """
     check_shape("vertices", vertices, ("V", 3))
     check_shape("faces", faces, ("F", 3))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from detkit.ops.checks import as_geometry
+from detkit.ops.meshes.packing import corners_of
 
 
 def face_vectors(vertices: Tensor, faces: Tensor) -> Tensor:
@@ -13,7 +14,7 @@ def face_vectors(vertices: Tensor, faces: Tensor) -> Tensor:
 
     Like all of this module in at least float32.
     """
-    first, second, third = as_geometry(vertices)[faces].unbind(dim=1)
+    first, second, third = corners_of(as_geometry(vertices), faces).unbind(dim=1)
     vectors: Tensor = torch.linalg.cross(second - first, third - first)
     return vectors
 

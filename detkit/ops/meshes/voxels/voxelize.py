@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
-from detkit.ops.meshes.packing import members, object_index
+from detkit.ops.meshes.packing import corners_of, members, object_index
 
 BLOCK = 2**18
 """Rows of cells that triangles cross, and cells among them, that are held at once."""
@@ -47,7 +47,8 @@ def voxelize(vertices: Tensor, faces: Tensor, face_counts: Tensor, size: tuple[i
         grid, has no cell.
 
     Raises:
-        InputError: shape, dtype, device or size does not fit, or an object's coordinate is not finite.
+        InputError: shape, dtype, device or size does not fit, or an object's coordinate is not finite; on the CPU, a
+            face names no vertex, or the counts do not sum to F.
         OpenSurfaceError: a column of cells enters an object and does not leave it: its faces are no closed surface, or
             are not turned alike.
     """
@@ -91,7 +92,7 @@ def voxelize_points(points: Tensor, point_counts: Tensor, size: tuple[int, int, 
         greater x, y and z. Does not wait for the device.
 
     Raises:
-        InputError: shape, dtype, device or size does not fit.
+        InputError: shape, dtype, device or size does not fit; on the CPU, the counts do not sum to P.
     """
     check_shape("points", points, ("P", 3))
     check_shape("point_counts", point_counts, ("N",))
@@ -119,7 +120,7 @@ def _crossings(vertices: Tensor, faces: Tensor, height: int, width: int) -> Iter
 
     A line of constant y crosses two sides of a triangle, which meet in the corner that lies alone on one side of it.
     """
-    corners = vertices[faces]
+    corners = corners_of(vertices, faces)
     first = corners[..., 1].amin(1).ceil().clamp(0, height).long()
     rows = corners[..., 1].amax(1).ceil().clamp(0, height).long() - first
     corners = corners.view(-1, 3)
