@@ -17,10 +17,11 @@ def have_inside(meshes: Meshes) -> Tensor:
     """
     objects = meshes.topology.vertex_objects
     corners = torch.column_stack((objects.double(), meshes.vertices.double()))
-    points, merged = corners.unique(dim=0, return_inverse=True)
+    points, merged = torch.unique(corners, dim=0, return_inverse=True)
     faces = merged[meshes.faces]
     start, end = faces.flatten(), faces.roll(-1, dims=1).flatten()
-    edges, index = (torch.minimum(start, end) * len(points) + torch.maximum(start, end)).unique(return_inverse=True)
+    keys = torch.minimum(start, end) * len(points) + torch.maximum(start, end)
+    edges, index = torch.unique(keys, return_inverse=True)
     balance = torch.zeros_like(edges).index_add_(0, index, (end - start).sign())
     open_edges = torch.zeros(len(meshes), dtype=torch.int64, device=objects.device)
     open_edges.index_add_(0, meshes.topology.face_objects.repeat_interleave(3), balance.abs()[index])
