@@ -380,7 +380,7 @@ CASES = [
         "MeshHead",
         BRANCH | {"resolution": 4, "samples": 20},
         {"in_channels": 7, "num_classes": 4, "channels": 5, "stages": 2, "convolutions": 2, "resolution": 5}
-        | {"sphere_level": 0, "subdivide": True, "samples": 30, "greatest": 0.1},
+        | {"sphere_level": 0, "subdivide": True, "samples": 30, "max_coordinate": 0.1},
         _shape,
     ),
     Case(

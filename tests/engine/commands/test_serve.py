@@ -80,7 +80,7 @@ def test_runs_with_each_precision(checkpoint, monkeypatch, detkit_command):
         "detkit.engine.commands.serve.running._run", lambda app, bound, words: served.append((words, bound))
     )
     models = []
-    monkeypatch.setattr("detkit.serving.application", lambda model, limits: models.append((model, limits)))
+    monkeypatch.setattr("detkit.serving.application", lambda model, limits, camera: models.append((model, limits)))
     for precision in ("32-true", "bf16-true"):
         given = ("--port", 0, "--device", "cpu", "--precision", precision, "--max_images", 3, "--batch", 2)
         status, said = detkit_command("serve", checkpoint, *given)

@@ -200,10 +200,10 @@ def test_what_is_trusted_by_name_is_built(tmp_path):
 
 
 def test_folders_of_data_are_no_packages(tmp_path, monkeypatch):
-    """A key such as `mesh.chamfer` of `loss_weights`, where the working folder has a folder `mesh`."""
+    """A word with a dot such as `mesh.chamfer`, where the working folder has a folder `mesh`."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "meshes_of_mine").mkdir()
-    config = {"loss_weights": {"meshes_of_mine.chamfer": 1.0}}
+    config = {"factors": {"meshes_of_mine.chamfer": 1.0}}
     check_trusted(config, [], "a.ckpt")
     assert packages_of(config) == []
     (tmp_path / "meshes_of_mine" / "chamfer.py").write_text("")
