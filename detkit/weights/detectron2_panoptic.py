@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from detkit.errors import InputError
 from detkit.structures import Category
 from detkit.weights.published_categories import coco_categories
+from detkit.weights.state_dict import check_has
 
 PanopticName = Literal["panoptic_fpn_R_50_1x", "panoptic_fpn_R_50_3x", "panoptic_fpn_R_101_3x"]
 NAMES: tuple[PanopticName, ...] = get_args(PanopticName)
@@ -40,8 +40,7 @@ def panoptic_categories(tensors: Mapping[str, Tensor]) -> list[Category]:
         InputError: the state dict has no semantic head.
     """
     name = f"{_SEMANTIC}.bias"
-    if name not in tensors:
-        raise InputError(f"no {name} in the state dict: it is not a panoptic model of detectron2")
+    check_has(tensors, (name,), "not a panoptic model of detectron2")
     things, stuff = len(tensors[f"{_BOX}.cls_score.bias"]) - 1, len(tensors[name]) - 1
     if (things, stuff) == (80, len(_STUFF)):
         return [*coco_categories(), *(Category(number, one, is_thing=False) for number, one in _STUFF.items())]

@@ -22,7 +22,7 @@ from detkit.weights.detectron2_panoptic import NAMES as PANOPTIC_NAMES
 from detkit.weights.detectron2_panoptic import PanopticName, panoptic_categories, with_all_classes
 from detkit.weights.leaving.result_settings import result_differences
 from detkit.weights.published_categories import coco_categories
-from detkit.weights.state_dict import Renames, checked_tensors, load_all
+from detkit.weights.state_dict import Renames, check_has, checked_tensors, load_all
 
 NAMES = [
     f"{kind}_rcnn_R_{net}"
@@ -202,8 +202,7 @@ _backbone = partial(TorchvisionBackbone, frozen_stages=2, frozen_batch_norm=True
 
 def _num_classes(tensors: Mapping[str, Tensor]) -> int:
     name = "roi_heads.box_predictor.cls_score.bias"
-    if name not in tensors:
-        raise InputError(f"no {name} in the state dict: it is not a two-stage detector of detectron2")
+    check_has(tensors, (name,), "not a two-stage detector of detectron2")
     return len(tensors[name]) - 1
 
 

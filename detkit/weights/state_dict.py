@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,13 @@ def checked_tensors(state_dict: Mapping[str, Any], source: str) -> dict[str, Ten
         tensors[name] = tensor
     warn_unless_finite(tensors, f"the state dict of {source}")
     return tensors
+
+
+def check_has(tensors: Mapping[str, Any], names: Iterable[str], otherwise: str) -> None:
+    """Raise InputError unless each of `names` is in `tensors`; it says what these are `otherwise`."""
+    for name in names:
+        if name not in tensors:
+            raise InputError(f"no {name} in the state dict: it is {otherwise}")
 
 
 def load_all(

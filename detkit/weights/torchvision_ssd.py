@@ -13,7 +13,7 @@ from detkit.errors import InputError
 from detkit.heads import SSDHead
 from detkit.models import SSD, Detector, SSDlite
 from detkit.preprocess import Square
-from detkit.weights.state_dict import Renames, load_all, rename_prefix
+from detkit.weights.state_dict import Renames, check_has, load_all, rename_prefix
 from detkit.weights.tensor_layout import Layout, roll_classes
 
 
@@ -103,6 +103,5 @@ LAYOUTS = {
 
 def _num_classes(state_dict: Mapping[str, Tensor], layer: str, boxes: int) -> int:
     name = f"head.classification_head.module_list.{layer}"
-    if name not in state_dict:
-        raise InputError(f"no {name} in the state dict: it is no SSD of torchvision of this kind")
+    check_has(state_dict, (name,), "no SSD of torchvision of this kind")
     return len(state_dict[name]) // boxes - 1

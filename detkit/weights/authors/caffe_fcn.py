@@ -15,7 +15,7 @@ from detkit.models import FCN8s, FCN16s, FCN32s
 from detkit.preprocess import OriginalSize
 from detkit.structures import WeightsSource
 from detkit.weights.published_categories import voc_categories
-from detkit.weights.state_dict import checked_tensors, load_all
+from detkit.weights.state_dict import check_has, checked_tensors, load_all
 
 # The authors' means of blue, green and red in 0..255 are 104.00698793, 116.66876762 and 122.67891434.
 _MEAN, _STD = [122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255], [1 / 255] * 3
@@ -75,9 +75,7 @@ def from_fcn(name: str, state_dict: Mapping[str, Any]) -> FCN32s:
         raise InputError(f"cannot import FCN's {name!r}, only {', '.join(_PUBLISHED)}")
     source, published = f"FCN's {name}", _PUBLISHED[name]
     tensors = checked_tensors(state_dict, source)
-    for key in ("fc7.bias", "score_fr.bias"):
-        if key not in tensors:
-            raise InputError(f"no {key} in the state dict: it is no net of FCN's authors with Caffe's names")
+    check_has(tensors, ("fc7.bias", "score_fr.bias"), "no net of FCN's authors with Caffe's names")
     num_classes = len(tensors["score_fr.bias"])
     model = published.net(
         ConvolutionalVGG16(width=len(tensors["fc7.bias"]) / _HIDDEN),

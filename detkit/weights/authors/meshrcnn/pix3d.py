@@ -9,14 +9,13 @@ from functools import partial
 from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
-from detkit.errors import InputError
 from detkit.heads import NMS, RPN, MeshHead, VoxelHead
 from detkit.models import MeshRCNN, RegionAlign
 from detkit.models.two_stage.mesh_rcnn import LEAST_BACKGROUND_IOU
 from detkit.structures import Category
 from detkit.weights.authors.meshrcnn.shapenet import SPHERES
 from detkit.weights.detectron2_weights import from_detectron2
-from detkit.weights.state_dict import Renames, load_all
+from detkit.weights.state_dict import Renames, check_has, load_all
 
 _BRANCHES = ("roi_heads.z_head.", "roi_heads.voxel_head.", "roi_heads.mesh_head.")
 _BOX, _MASK = "roi_heads.box_predictor.cls_score.bias", "roi_heads.mask_head.predictor.weight"
@@ -34,9 +33,7 @@ def pix3d_model(kind: str, tensors: Mapping[str, Tensor], source: str) -> MeshRC
     Raises:
         InputError: it lacks a tensor, or has one of another shape.
     """
-    for name in (_BOX, _MASK):
-        if name not in tensors:
-            raise InputError(f"no {name} in the state dict: it is no network of {source}")
+    check_has(tensors, (_BOX, _MASK), f"no network of {source}")
     branches = {name: tensor for name, tensor in tensors.items() if name.startswith(_BRANCHES)}
     detector = from_detectron2(
         "mask_rcnn_R_50_FPN_3x", {name: one for name, one in tensors.items() if name not in branches}

@@ -9,11 +9,10 @@ from functools import partial
 from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
-from detkit.errors import InputError
 from detkit.heads import ImageMeshHead, ImageVoxelHead
 from detkit.models import ShapeNetMeshRCNN
 from detkit.weights.authors.meshrcnn.turned_weights import turned_refinement
-from detkit.weights.state_dict import Renames, load_all
+from detkit.weights.state_dict import Renames, check_has, load_all
 
 SPHERES = {"sphereinit": 4, "pixel2mesh": 2}
 """Subdivisions of the spheres that the baselines begin with."""
@@ -34,9 +33,7 @@ def shapenet_model(kind: str, tensors: Mapping[str, Tensor], source: str) -> Sha
         InputError: it lacks a tensor, or has one of another shape.
     """
     needed = [_BOTTLENECK] if kind in SPHERES else [_BOTTLENECK, _PREDICTOR]
-    for name in needed:
-        if name not in tensors:
-            raise InputError(f"no {name} in the state dict: it is no network of {source}")
+    check_has(tensors, needed, f"no network of {source}")
     mesh_head = partial(
         ImageMeshHead,
         channels=len(tensors[_BOTTLENECK]),
